@@ -19,23 +19,28 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from .problem import Params
 
 # %% ../../nbs/method/rules.ipynb #bf1643cc
-Derivative = Callable[[Callable, Params, Params], tuple[Any, Any]]
+Derivative = Callable[..., PyTree]
 
-def exact(f: Callable, params: Params, direction: Params) -> tuple[Any, Any]:
-    "`f(params)` and its derivative along `direction`, by forward-mode differentiation."
-    return jax.jvp(f, (params,), (direction,))
+def exact(f: Callable, params: Params, direction: Params, here: PyTree | None = None) -> PyTree:
+    "The derivative of `f` at `params` along `direction`, by forward-mode differentiation; `here` is not needed."
+    del here
+    return jax.jvp(f, (params,), (direction,))[1]
 
-def finite_difference(f: Callable, params: Params, direction: Params, step: float = 1e-3) -> tuple[Any, Any]:
-    r"""`f(params)` and its derivative along `direction`, by a forward difference.
+def finite_difference(f: Callable, params: Params, direction: Params, here: PyTree | None = None, step: float = 3e-4) -> PyTree:
+    r"""The derivative of `f` at `params` along `direction`, by a central difference, or a forward one if `here`, its value at `params`, is known.
 
-    $$\frac{f(\theta+\epsilon u)-f(\theta)}{\epsilon},\qquad\epsilon=\texttt{step}\,\frac{1+\lVert\theta\rVert}{\lVert u\rVert}$$
+    $$\frac{f(\theta+\epsilon u)-f(\theta-\epsilon u)}{2\epsilon}\quad\text{or}\quad\frac{f(\theta+\epsilon u/10)-f(\theta)}{\epsilon/10},
+    \qquad\epsilon=\texttt{step}\,\frac{1+\lVert\theta\rVert}{\lVert u\rVert}$$
 
-    Two evaluations of `f` and nothing else: it also serves losses with hand-written backward passes (fused attention kernels),
-    which have no forward mode. The step is relative to the parameters, so rounding does not depend on their scale or on that of `u`.
+    Two evaluations of `f`, or one. It also serves losses with hand-written backward passes (fused attention kernels), which have no forward mode.
+    The step is relative to the parameters, so rounding does not depend on their scale or on that of `u`; it suits float32, not bfloat16.
     """
     epsilon = step*(1 + optax.tree.norm(params))/jnp.maximum(optax.tree.norm(direction), jnp.finfo(jnp.float32).tiny)
-    here, there = f(params), f(optax.tree.add_scale(params, epsilon, direction))
-    return here, jax.tree.map(lambda a, b: (b - a)/epsilon, here, there)
+    if here is None: before, after = -epsilon, epsilon
+    else: before, after = 0., epsilon/10
+    low = f(optax.tree.add_scale(params, before, direction)) if here is None else here
+    high = f(optax.tree.add_scale(params, after, direction))
+    return jax.tree.map(lambda a, b: (b - a)/(after - before), low, high)
 
 DERIVATIVES: dict[str, Derivative] = {"exact": exact, "finite_difference": finite_difference}
 
@@ -117,7 +122,7 @@ def dds(derivative: Literal["exact", "finite_difference"] = "exact", average: fl
         specific_loss, g_s = specific_gradient(losses, params)
         smooth, state = averaged(state, g_s, average) if average else (g_s, state)
         u = optax.tree.scale(-1., smooth)
-        _, s = differentiate(losses.generic, params, u)
+        s = differentiate(losses.generic, params, u)
         return s, state, DirectionInfo(specific_loss, optax.tree.norm(g_s), optax.tree.norm(u))
 
     return Rule(init, judge)
@@ -143,7 +148,7 @@ def anograd(derivative: Literal["exact", "finite_difference"] = "exact", average
 
     def judge(state, params, losses):
         specific_loss, g_s = specific_gradient(losses, params)
-        g_w = generic_gradient(losses, params)[1]
+        values, g_w = generic_gradient(losses, params)
         norm_s = optax.tree.norm(g_s)
         if average:
             g_s, for_s = averaged(state[0], g_s, average)
@@ -152,7 +157,7 @@ def anograd(derivative: Literal["exact", "finite_difference"] = "exact", average
         norm = optax.tree.norm(g_w)
         shared = optax.tree.vdot(g_w, g_s)/norm**3
         u = jax.tree.map(lambda s, w: shared*w - s/norm, g_s, g_w)
-        _, s = differentiate(losses.generic, params, u)
+        s = differentiate(losses.generic, params, u, values)
         return s, state, DirectionInfo(specific_loss, norm_s, optax.tree.norm(u))
 
     return Rule(init, judge)
@@ -218,9 +223,9 @@ def soba(
         head = 0 if hvp == "none" else max(1, round(curvature_rows*n))
         scores, hv = [], optax.tree.zeros_like(v)
         if head:
-            _, (s, hv) = differentiate(lambda p: generic_gradient(losses, p, slice(0, head)), params, v)
+            s, hv = differentiate(lambda p: generic_gradient(losses, p, slice(0, head)), params, v)
             scores.append(s)
-        if head < n: scores.append(differentiate(lambda p: losses.generic(p, slice(head, n)), params, v)[1])
+        if head < n: scores.append(differentiate(lambda p: losses.generic(p, slice(head, n)), params, v))
         return jnp.concatenate(scores), hv
 
     def step(v, v_state, residual):
@@ -238,7 +243,7 @@ def soba(
         return s, SobaState(v, v_state, state.count + 1), info
 
     def stay(state, params, losses):
-        _, s = differentiate(losses.generic, params, state.v)
+        s = differentiate(losses.generic, params, state.v)
         unknown = jnp.full((), jnp.nan)
         return s, state._replace(count=state.count + 1), SobaInfo(unknown, unknown, optax.tree.norm(state.v), unknown)
 

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from . import filtering, rules, weighting as _weighting
+from . import filtering, rules
 from .filtering import Filter, Selection
 from .problem import Batch, Params, Task, batch_rows, rows
 from .rules import Losses, Rule
-from .weighting import Alpha, Weighting
+from .weighting import Alpha, Weighting, relative_entropy
 
 # %% ../../nbs/method/selector.ipynb #a3a6be61
 class SelectorState(NamedTuple):
@@ -97,7 +97,7 @@ def adaptive(
         s, rule_state, rule_info = rule.judge(state.rule, params, losses)
         gradient, = pull_back(jax.grad(rules.weighted_score)(scores, s))
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.alpha)
-        info = SelectorInfo(_weighting.entropy(scores)/jnp.log(max(judged, 2)), _correlation(scores, -s), optax.tree.norm(gradient), rule_info)
+        info = SelectorInfo(relative_entropy(scores), _correlation(scores, -s), optax.tree.norm(gradient), rule_info)
         return SelectorState(optax.apply_updates(state.alpha, updates), opt_state, rule_state, state.count + 1), info
 
     def update(state, key, params, big_batch, specific_batch):
