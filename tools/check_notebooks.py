@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+from nbdev.config import get_config
 from nbdev.doclinks import nbdev_export
 from run_notebooks import ROOT, clean, notebooks
 
@@ -25,10 +26,13 @@ MAGIC = re.compile(r"^[%!].*", re.MULTILINE)
 
 def export(copy: Path) -> None:
     "Export the notebooks into a copy of the project that has no modules yet."
-    (copy/PACKAGE).mkdir()
-    for name in ("settings.ini", "pyproject.toml", BY_HAND): shutil.copy(ROOT/name, copy/name)
-    shutil.copytree(ROOT/"nbs", copy/"nbs", ignore=shutil.ignore_patterns(".*"))
-    with contextlib.chdir(copy): nbdev_export()
+    for path in [ROOT/"settings.ini", ROOT/"pyproject.toml", ROOT/BY_HAND, *notebooks()]:
+        target = copy/path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    with contextlib.chdir(copy):
+        get_config.cache_clear()
+        nbdev_export()
 
 def modules(root: Path) -> dict[str, str]:
     "Text of every module of the package, by its path."

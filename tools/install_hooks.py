@@ -24,7 +24,7 @@ def main() -> None:
         nbdev_install_hooks()
         target = Path(sys.prefix)/"etc/jupyter"
         target.mkdir(parents=True, exist_ok=True)
-        for config in (Path(home)/".jupyter").glob("*.py"): shutil.copy(config, target)
+        shutil.copy(Path(home)/".jupyter/jupyter_server_config.py", target)
     config = ROOT/".gitconfig"
     text = config.read_text()
     if DRIVER not in text: sys.exit(f"nbdev_install_hooks wrote no line `{DRIVER}` in .gitconfig: adapt {__file__}")

@@ -35,9 +35,11 @@ def render() -> dict[str, bytes]:
     nb = read_nb(ROOT/"nbs/index.ipynb")
     Filter()(nb)
     nb.cells = [c for c in nb.cells if c.source]
+    for cell in nb.cells: cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)
+    nb.metadata.language_info = {"name": "python"}
     text, resources = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
                                                             resources={"output_files_dir": FIGURES, "unique_key": "index"})
-    text = re.sub(r"\n{3,}", "\n\n", local_links(text)).strip() + "\n"
+    text = re.sub(r"\s*\n\s*?\n", "\n\n", local_links(text)).strip() + "\n"
     return {"README.md": (WARNING + text).encode(), **resources["outputs"]}
 
 def main() -> int:

@@ -8,6 +8,7 @@ stderr), and notebook metadata other than the kernel.
 """
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,7 @@ from nbdev.clean import clean_nb
 from nbdev.doclinks import nbglob
 
 ROOT = Path(__file__).resolve().parent.parent
+NOT_RUN = re.compile(r"^#\|\s*eval:\s*false", re.MULTILINE)
 KERNEL = {"display_name": "python3", "language": "python", "name": "python3"}
 
 def notebooks(root: Path = ROOT) -> list[Path]:
@@ -42,8 +44,10 @@ def clean(path: Path) -> bool:
 def run(path: Path) -> None:
     "Execute a notebook from its own folder and write its outputs into it."
     nb = nbformat.read(path, as_version=4)
+    for cell in nb.cells:
+        if NOT_RUN.search(cell.source): cell.metadata.tags = ["skip-execution"]  # removed again by cleaning
     NotebookClient(nb, kernel_name="python3", timeout=None, record_timing=False, coalesce_streams=True,
-                   resources={"metadata": {"path": path.parent}}).execute()
+                   extra_arguments=["--log-level=40"], resources={"metadata": {"path": path.parent}}).execute()
     nbformat.write(nb, path)
 
 def main() -> int:
