@@ -322,4 +322,6 @@ d = { 'settings': { 'branch': 'main',
                                                        'adaptive_dist.models.byte_transformer.ByteTransformerConfig': ( 'models/byte_transformer.html#bytetransformerconfig',
                                                                                                                         'adaptive_dist/models/byte_transformer.py'),
                                                        'adaptive_dist.models.byte_transformer.nats_per_byte': ( 'models/byte_transformer.html#nats_per_byte',
-                                                                                                                'adaptive_dist/models/byte_transformer.py')}}}
+                                                                                                                'adaptive_dist/models/byte_transformer.py'),
+                                                       'adaptive_dist.models.byte_transformer.text_loss': ( 'models/byte_transformer.html#text_loss',
+                                                                                                            'adaptive_dist/models/byte_transformer.py')}}}

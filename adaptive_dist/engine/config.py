@@ -36,7 +36,7 @@ def settings(config: Any) -> Iterator[tuple[dataclasses.Field, Any]]:
         else: yield f, value
 
 def check(config: Config) -> Config:
-    "Return `config` if every setting is finite and within its limits; otherwise raise `UsageError` naming the flag, the value and the limit."
+    "Return `config` if every setting is finite and within its limits; if not, `UsageError` names the flag, the value and the limit."
     for f, value in settings(config):
         limits = {k: v for k, v in f.metadata.items() if k != "help"}
         wrong = None

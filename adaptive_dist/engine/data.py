@@ -32,21 +32,26 @@ from .sources import documents, fingerprint
 class DataConfig:
     "Where text comes from and how it is split."
     generic: str = setting("embedded", "generic text: embedded, c4, hub:NAME[:CONFIG[:SPLIT]], a file or a folder (source)")
-    specific: str = setting("embedded:Biology and health sciences", "specific text: embedded:LABEL, pile:DOMAIN, hub:..., a file or a folder (source)")
-    planted: float = setting(.5, "share of the specific documents left in the generic set, if both come from one source (0 to 1)", at_least=0, at_most=.9)
-    generic_test: float = setting(.02, "share of the generic documents held out for testing (0 to 1)", above=0, at_most=.5)
+    specific: str = setting(
+        "embedded:Biology and health sciences", "specific text: embedded:LABEL, pile:DOMAIN, hub:..., a file or a folder (source)")
+    planted: float = setting(
+        .5, "share of the specific documents left in the generic set, if both come from one source (0 to 1)", at_least=0, at_most=.9)
+    generic_test: float = setting(
+        .02, "share of the generic documents held out for testing (0 to 1)", above=0, at_most=.5)
     split_seed: int = setting(0, "seed of the split into training, validation and test", at_least=0)
     specific_size: int | None = setting(None, "specific training examples used (count); none: all", at_least=1)
     generic_limit: int | None = setting(None, "generic documents read (count); none: all", at_least=1)
     specific_limit: int | None = setting(None, "specific documents read (count); none: all", at_least=1)
     text_column: str = setting("text", "column that holds the text (name)")
     label_column: str = setting("label", "column that holds the domain label (name)")
-    cache: str | None = setting(None, "folder of the token cache (path); none: $ADAPTIVE_DIST_CACHE, or adaptive_dist in the user's cache folder")
+    cache: str | None = setting(
+        None, "folder of the token cache (path); none: $ADAPTIVE_DIST_CACHE, or adaptive_dist in the user's cache folder")
 
 # %% ../../nbs/engine/data.ipynb #08cd3a8f
 def text_hash(text: str, seed: int = 0) -> int:
     "A 64-bit hash of a text, a different one for each seed."
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=seed.to_bytes(8, "little")).digest(), "little")
+    digest = hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8, key=seed.to_bytes(8, "little")).digest()
+    return int.from_bytes(digest, "little")
 
 def split_specific(found: Iterator[Document], seed: int, planted: float) -> dict[str, list[Document]]:
     """Distinct documents in random order, as `train`, `valid` and `test` (1/2, 1/4, 1/4) after a share `planted` has been left out.
@@ -59,8 +64,8 @@ def split_specific(found: Iterator[Document], seed: int, planted: float) -> dict
     a, b = len(used)//2, len(used)//2 + len(used)//4
     parts = {"train": used[:a], "valid": used[a:b], "test": used[b:]}
     if not all(parts.values()):
-        raise UsageError(f"the specific set has {len(used)} distinct documents, too few for training, validation and test: give at least 4 "
-                         "(in a text file, blank lines separate documents)")
+        raise UsageError(f"the specific set has {len(used)} distinct documents, too few for training, validation and test: "
+                         "give at least 4 (in a text file, blank lines separate documents)")
     return parts
 
 # %% ../../nbs/engine/data.ipynb #513b52a4
@@ -121,8 +126,8 @@ class Writer:
         "Cut a document into pieces and append them."
         tokens = encode(document.text, self.length)
         label = self.labels.setdefault(document.label, len(self.labels))
-        for name, values in (("tokens", tokens), ("label", np.full(len(tokens), label)), ("document", np.full(len(tokens), self.documents))):
-            self.files[name].write(values.astype(FILES[name]).tobytes())
+        columns = {"tokens": tokens, "label": np.full(len(tokens), label), "document": np.full(len(tokens), self.documents)}
+        for name, values in columns.items(): self.files[name].write(values.astype(FILES[name]).tobytes())
         self.documents, self.pieces = self.documents + 1, self.pieces + len(tokens)
 
     def close(self) -> None:
@@ -134,16 +139,17 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     writers = {part: Writer(folder, part, length, labels) for part in PARTS}
     columns = (config.text_column, config.label_column)
     one_source = f"{config.specific}:".startswith(f"{config.generic}:")
-    specific = split_specific(documents(config.specific, *columns, config.specific_limit), config.split_seed, config.planted if one_source else 0)
-    seen, target = {}, Counter(d.label for part in specific.values() for d in part)
-    for name, part in specific.items():
-        for document in part:
-            seen[text_hash(document.text)] = name
+    found = documents(config.specific, *columns, config.specific_limit)
+    seen: dict[int, str] = {}
+    for name, some in split_specific(found, config.split_seed, config.planted if one_source else 0).items():
+        for document in some:
+            seen[text_hash(document.text)] = "specific"
             writers[f"specific_{name}"].add(document)
+    target = list(labels)
     dropped: Counter[str] = Counter()
     for document in documents(config.generic, *columns, config.generic_limit):
         if (key := text_hash(document.text)) in seen:
-            dropped["in the specific set" if seen[key] != "generic" else "duplicates"] += 1
+            dropped["in the specific set" if seen[key] == "specific" else "duplicates"] += 1
             continue
         seen[key] = "generic"
         held_out = text_hash(document.text, config.split_seed + 1) < config.generic_test*2**64
@@ -151,8 +157,8 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     for writer in writers.values(): writer.close()
     report = {part: {"documents": w.documents, "pieces": w.pieces} for part, w in writers.items()} | {"generic documents dropped": dict(dropped)}
     for part in ("generic", "generic_test"):
-        if not writers[part].pieces: raise UsageError(f"--generic {config.generic} leaves no text for its {part} part: give more documents")
-    meta = {"length": length, "labels": list(labels), "target": next(iter(target)) if len(target) == 1 else None, "report": report}
+        if not writers[part].pieces: raise UsageError(f"--generic {config.generic} leaves no text for {part}: give more documents")
+    meta = {"length": length, "labels": list(labels), "target": target[0] if len(target) == 1 else None, "report": report}
     (folder/"meta.json").write_text(json.dumps(meta, indent=1))
 
 # %% ../../nbs/engine/data.ipynb #e45c2a4b
@@ -165,14 +171,15 @@ def open_parts(folder: Path) -> TextData | None:
     "Map a cache into memory; nothing if it is not there or not whole."
     try: meta = json.loads((folder/"meta.json").read_text())
     except (OSError, ValueError): return None
-    def part(name):
-        n = meta["report"][name]["pieces"]
-        shapes = {"tokens": (n, meta["length"]), "label": (n,), "document": (n,)}
-        return Pieces(*(np.memmap(folder/f"{name}.{file}", kind, "r", shape=shapes[file]) for file, kind in FILES.items()))
-    def size(name, file): return (folder/f"{name}.{file}").stat().st_size
-    try: whole = all(size(p, f) == meta["report"][p]["pieces"]*np.dtype(FILES[f]).itemsize*(meta["length"] if f == "tokens" else 1) for p in PARTS for f in FILES)
-    except OSError: return None
-    return TextData(*map(part, PARTS), tuple(meta["labels"]), meta["target"], meta["report"]) if whole else None
+    parts = {}
+    for name in PARTS:
+        n, arrays = meta["report"][name]["pieces"], []
+        for file, kind in FILES.items():
+            path, shape = folder/f"{name}.{file}", (n, meta["length"]) if file == "tokens" else (n,)
+            if not path.exists() or path.stat().st_size != np.prod(shape)*np.dtype(kind).itemsize: return None
+            arrays.append(np.memmap(path, kind, "r", shape=shape))
+        parts[name] = Pieces(*arrays)
+    return TextData(**parts, labels=tuple(meta["labels"]), target=meta["target"], report=meta["report"])
 
 def prepare(config: DataConfig, length: int) -> TextData:
     """The data of a configuration in pieces of `length` bytes: from the cache, or read, split, cut and cached.
@@ -194,7 +201,8 @@ def _build(folder: Path, config: DataConfig, length: int) -> None:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    except OSError as e: raise UsageError(f"cannot write the token cache to {folder.parent}: {e.strerror}; choose another folder with --cache") from None
+    except OSError as e:
+        raise UsageError(f"cannot write the token cache to {folder.parent}: {e.strerror}; choose another folder with --cache") from None
     try:
         write_parts(building, config, length)
         if folder.exists() and open_parts(folder) is None:
@@ -210,7 +218,8 @@ class Batches:
     "Shuffled batches with random access by step; `UsageError` if there are fewer pieces than one batch."
     def __init__(self, pieces: Pieces, batch_size: int, seed: Sequence[int], name: str = "data"):
         if len(pieces.label) < batch_size:
-            raise UsageError(f"the {name} set has {len(pieces.label)} examples, fewer than a batch of {batch_size}: give more text or make the batch smaller")
+            raise UsageError(f"the {name} set has {len(pieces.label)} examples, fewer than a batch of {batch_size}: "
+                             "give more text or make the batch smaller")
         self.pieces, self.batch_size, self.seed = pieces, batch_size, tuple(seed)
         self.per_epoch = len(pieces.label)//batch_size
         self.epoch, self.order = -1, np.empty(0, np.int64)
@@ -218,7 +227,8 @@ class Batches:
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
         "Row numbers of the batch of a step."
         epoch, at = divmod(step, self.per_epoch)
-        if epoch != self.epoch: self.epoch, self.order = epoch, np.random.default_rng((*self.seed, epoch)).permutation(len(self.pieces.label))
+        if epoch != self.epoch:
+            self.epoch, self.order = epoch, np.random.default_rng((*self.seed, epoch)).permutation(len(self.pieces.label))
         return self.order[at*self.batch_size:(at + 1)*self.batch_size]
 
     def at(self, step: int, count: int) -> dict[str, Any]:

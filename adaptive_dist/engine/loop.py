@@ -65,7 +65,8 @@ def make_step(task: Task, selector: Selector, optimizer: optax.GradientTransform
         return TrainState(params, opt_state, selector_state, state.step + 1), StepInfo(loss, picked, info)
     return step
 
-def init_state(params: Params, selector: Selector, optimizer: optax.GradientTransformation, key: PRNGKeyArray, example_batch: Batch) -> TrainState:
+def init_state(params: Params, selector: Selector, optimizer: optax.GradientTransformation, key: PRNGKeyArray,
+               example_batch: Batch) -> TrainState:
     "The state before the first step."
     return TrainState(params, optimizer.init(params), selector.init(key, params, example_batch), jnp.zeros((), jnp.int32))
 
@@ -130,8 +131,8 @@ def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *,
           evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1) -> Iterator[Progress]:
     """Train until `steps`, yielding after every `every` steps; `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
 
-    Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the first),
-    `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says of itself.
+    Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
+    first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
     """
     at, seconds, every = int(state.step), 0., min(every, steps)
     batches, count = _read(generic, specific, at, every), min(every, steps - at)
@@ -158,5 +159,6 @@ def _read(generic: Reader, specific: Reader, at: int, count: int) -> tuple[Batch
 
 def means(info: Any) -> dict[str, Any]:
     "Means of the fields of a named info over the steps that measured them, nested ones as nested dictionaries."
+    if not hasattr(info, "_asdict"): return {}
     def mean(x): return float(np.mean(measured)) if (measured := x[~np.isnan(x)]).size else math.nan
-    return {name: means(x) if hasattr(x, "_asdict") else mean(x) for name, x in info._asdict().items()} if hasattr(info, "_asdict") else {}
+    return {name: means(x) if hasattr(x, "_asdict") else mean(x) for name, x in info._asdict().items()}

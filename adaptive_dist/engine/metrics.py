@@ -45,7 +45,7 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 class Metrics:
     "Writes records to `metrics.jsonl` in a folder, and to TensorBoard event files beside it."
     def __init__(self, folder: Path | str, tensorboard: bool = True):
-        self.lines = open(Path(folder)/"metrics.jsonl", "wb", buffering=0)
+        self.lines = (Path(folder)/"metrics.jsonl").open("wb", buffering=0)
         self.events = None
         if tensorboard:
             from tensorboardX import SummaryWriter

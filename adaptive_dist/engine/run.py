@@ -20,7 +20,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from .checkpoint import save_state
-from .config import check, flag, setting, settings
+from .config import check, flag, setting
 from .errors import UsageError
 from .loop import Reader, init_state, make_chunk, make_step, train
 from .metrics import Metrics, plain, write_json
@@ -96,8 +96,8 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[tuple[str
 def run(name: str, config: Config, build: Build, out: Path | str, progress: bool = True) -> dict[str, Any]:
     """Train as `config` says, write `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`; return the result.
 
-    Nothing is written before the configuration and the data have been found good. Interrupted, a run leaves whole metrics lines and no result.
-    Raises `UsageError` for settings out of range, unusable data or an unusable folder.
+    Nothing is written before the configuration and the data have been found good. Interrupted, a run leaves whole metrics lines and no
+    result. Raises `UsageError` for settings out of range, unusable data or an unusable folder.
     """
     out, fresh = Path(out), not Path(out).exists()
     described = plain({"task": name, **dataclasses.asdict(check(config))})
@@ -118,21 +118,24 @@ def _train(name: str, config: RunConfig, experiment: Experiment, out: Path, prog
     state = init_state(params, experiment.selector, experiment.optimizer, for_selector, generic)
     step = make_step(experiment.task, experiment.selector, experiment.optimizer, for_steps)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels))
-    picked, record, compile_seconds = [], {}, 0.
-    with Metrics(out, config.tensorboard) as metrics, tqdm(total=config.steps, unit="step", desc=config.method, disable=not progress) as bar:
-        for state, record, counts in train(
-                state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
-                labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every):
-            metrics.write(record)
-            picked.append(counts)
-            compile_seconds += record.get("compile_seconds", 0.)
-            bar.update(len(counts))
-            bar.set_postfix({k: f"{record[k]:.3f}" for k in ("loss", "specific_loss") if k in record} or None, refresh=False)
+    progressing = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
+                        labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every)
+    picked, records = [], []
+    with (Metrics(out, config.tensorboard) as metrics,
+          tqdm(total=config.steps, unit="step", desc=config.method, disable=not progress) as bar):
+        for now in progressing:
+            metrics.write(now.record)
+            records.append(now.record)
+            picked.append(now.picked)
+            bar.update(len(now.picked))
+            bar.set_postfix({k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}, refresh=False)
+            state = now.state
     save_state(out/"checkpoints", config.steps, state)
     last = np.concatenate(picked)[-max(1, config.steps//10):].sum(0)
+    seconds = records[-1]["seconds"]
     result = {"task": name, "method": config.method, "seed": config.seed, "steps": config.steps,
               **experiment.test(state.params), "fine_tuned_specific_loss": None,
-              "steps_per_second": config.steps/record["seconds"], "seconds": record["seconds"], "compile_seconds": compile_seconds,
+              "steps_per_second": config.steps/seconds, "seconds": seconds, "compile_seconds": records[0]["compile_seconds"],
               "peak_memory_bytes": peak_memory_bytes(),
               "picked_share": dict(zip(experiment.labels, last/last.sum(), strict=True)), "base_share": experiment.base_share}
     write_json(out/"result.json", result)

@@ -8,7 +8,7 @@ __all__ = ['METHODS', 'PRESETS', 'lm_task', 'OptimizerConfig', 'inverse_sqrt', '
 
 # %% ../../nbs/experiments/lm.ipynb #413d6506
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
 
 from ..engine.config import change, setting
 from ..engine.metrics import plot_curves
@@ -27,15 +26,12 @@ from ..method import filtering, selector as selectors, weighting as weightings
 from ..method.problem import Params, Task, same_loss
 from ..method.selector import Selector
 from ..method.weighting import Weighting
-from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, nats_per_byte
+from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 
 # %% ../../nbs/experiments/lm.ipynb #da2d8b47
 def lm_task(model: ByteTransformer) -> Task:
     r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte, one per text, dropout on when the model has any."
-    def loss(params, batch, key):
-        logits = model.apply(params, batch["tokens"], deterministic=model.config.dropout == 0, rngs={"dropout": key})
-        return nats_per_byte(logits, batch["tokens"])
-    return same_loss(loss)
+    return same_loss(lambda params, batch, key: text_loss(model, params, batch["tokens"], key))
 
 # %% ../../nbs/experiments/lm.ipynb #955aceaf
 @dataclass(frozen=True)
@@ -75,17 +71,21 @@ def make_weighting(config: WeightingConfig) -> Weighting:
 class SelectionConfig:
     "From the big batch to the small one, and how the weighting network learns."
     downsampling: int = setting(128, "big batch divided by batch (ratio)", at_least=1)
-    filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting("gumbel_top_k", "how rows are drawn from the big batch")
-    judged: int | None = setting(None, "generic examples the rule looks at in a step (count); none: as many as the batch", at_least=1)
-    specific_batch: int | None = setting(None, "specific examples a rule looks at in a step (count); none: as many as the batch", at_least=1)
+    filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting(
+        "gumbel_top_k", "how rows are drawn from the big batch")
+    judged: int | None = setting(None, "generic examples a rule looks at in a step (count); none: as many as the batch", at_least=1)
+    specific_batch: int | None = setting(
+        None, "specific examples a rule looks at in a step (count); none: as many as the batch", at_least=1)
     update_every: int = setting(1, "steps between updates of the weighting network (count)", at_least=1)
     derivative: Literal["exact", "finite_difference"] = setting("exact", "how dds and anograd get their scores")
-    average: float = setting(0., "decay of the moving average of gradients in dds and anograd (0 to 1); 0: none", at_least=0, at_most=.99999)
+    average: float = setting(
+        0., "decay of the moving average of gradients in dds and anograd (0 to 1); 0: none", at_least=0, at_most=.99999)
     hvp: Literal["exact", "finite_difference", "none"] = setting("exact", "how soba gets its Hessian product")
     damping: float = setting(0., "soba's Tikhonov damping (units of curvature)", at_least=0)
     v_learning_rate: float = setting(.01, "soba's learning rate for v (per step)", above=0)
     v_every: int = setting(1, "steps between updates of soba's v (count)", at_least=1)
-    curvature_rows: float = setting(1., "share of the judged examples that soba's Hessian product sees (0 to 1)", above=0, at_most=1)
+    curvature_rows: float = setting(
+        1., "share of the judged examples that soba's Hessian product sees (0 to 1)", above=0, at_most=1)
 
 # %% ../../nbs/experiments/lm.ipynb #5fdda2d4
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def make_selector(config: LMConfig, task: Task) -> Selector:
     "The selector that a configuration names."
     c = config.selection
     adaptive = dict(
-        task=task, weighting=make_weighting(config.weighting), batch_size=config.batch_size, judged=c.judged,
-        optimizer=optax.adam(config.weighting.weighting_learning_rate), filter=getattr(filtering, c.filter), every=c.update_every)
+        task=task, weighting=make_weighting(config.weighting), batch_size=config.batch_size, judged=c.judged, every=c.update_every,
+        optimizer=optax.adam(config.weighting.weighting_learning_rate), filter=getattr(filtering, c.filter))
     try: return METHODS[config.method](config, adaptive)
     except ValueError as e: raise UsageError(str(e)) from None
 
@@ -114,8 +114,8 @@ METHODS: Mapping[str, Callable[..., Selector]] = {
     "dds": lambda c, adaptive: selectors.dds(derivative=c.selection.derivative, average=c.selection.average, **adaptive),
     "anograd": lambda c, adaptive: selectors.anograd(derivative=c.selection.derivative, average=c.selection.average, **adaptive),
     "soba": lambda c, adaptive: selectors.soba(
-        hvp=c.selection.hvp, damping=c.selection.damping, v_optimizer=optax.sgd(c.selection.v_learning_rate), v_every=c.selection.v_every,
-        curvature_rows=c.selection.curvature_rows, **adaptive),
+        hvp=c.selection.hvp, damping=c.selection.damping, v_optimizer=optax.sgd(c.selection.v_learning_rate),
+        v_every=c.selection.v_every, curvature_rows=c.selection.curvature_rows, **adaptive),
 }
 
 # %% ../../nbs/experiments/lm.ipynb #b1d5ee1d
@@ -125,7 +125,7 @@ def corpus_loss(model: ByteTransformer, pieces: Pieces, limit: int | None = None
     tokens = np.pad(tokens, ((0, -len(tokens) % batch), (0, 0)))
     sizes = (tokens != 0).sum(1)
     @jax.jit
-    def total(params, tokens, sizes): return nats_per_byte(model.apply(params, tokens), tokens) @ sizes
+    def total(params, tokens, sizes): return text_loss(model, params, tokens) @ sizes
     def loss(params):
         sums = [total(params, tokens[i:i + batch], sizes[i:i + batch]) for i in range(0, len(tokens), batch)]
         return float(sum(sums)/sizes.sum())
@@ -142,9 +142,9 @@ def build(config: LMConfig) -> Experiment:
     data = prepare(c.data, length=m.length)
     model = ByteTransformer(m)
     task = lm_task(model)
-    valid, generic = corpus_loss(model, data.specific_valid, c.evaluate_examples), corpus_loss(model, data.generic_test, c.evaluate_examples)
-    def test(params):
-        return {"specific_loss": corpus_loss(model, data.specific_test)(params), "generic_loss": corpus_loss(model, data.generic_test)(params)}
+    def losses(specific, limit=None):
+        held_out = {"specific_loss": corpus_loss(model, specific, limit), "generic_loss": corpus_loss(model, data.generic_test, limit)}
+        return lambda params: {name: loss(params) for name, loss in held_out.items()}
     share = np.bincount(data.generic.label, minlength=len(data.labels))/len(data.generic.label)
     return Experiment(
         task=task, selector=make_selector(c, task), optimizer=optax.adam(inverse_sqrt(c.optimizer), b2=c.optimizer.b2),
@@ -152,7 +152,7 @@ def build(config: LMConfig) -> Experiment:
         generic=Batches(data.generic, c.batch_size*c.selection.downsampling, seed=(c.seed, 0), name="generic"),
         specific=Batches(data.specific_train, c.selection.specific_batch or c.batch_size, seed=(c.seed, 1), name="specific training"),
         labels=data.labels, base_share=dict(zip(data.labels, share, strict=True)),
-        evaluate=lambda params: {"specific_loss": valid(params), "generic_loss": generic(params)}, test=test)
+        evaluate=losses(data.specific_valid, c.evaluate_examples), test=losses(data.specific_test))
 
 # %% ../../nbs/experiments/lm.ipynb #66addf02
 PRESETS: Mapping[str, LMConfig] = {
@@ -182,8 +182,9 @@ def comparison(results: list[dict[str, Any]]) -> str:
     "A plain-text table of finished runs: test losses in nats per byte, speed, and the share of each domain among the picked examples."
     head = f"{'':28}" + "".join(f"{r['method']:>12}" for r in results)
     def row(name, values): return f"{name:28}" + "".join(f"{v:>12}" for v in values)
-    numbers = [row(label, [f"{r[key]:.4f}" for r in results]) for key, label in (("specific_loss", "specific loss (nats/byte)"), ("generic_loss", "generic loss (nats/byte)"))]
+    losses = [row(f"{kind} loss (nats/byte)", [f"{r[f'{kind}_loss']:.4f}" for r in results]) for kind in ("specific", "generic")]
     speed = row("steps per second", [f"{r['steps_per_second']:.1f}" for r in results])
-    labels = sorted(results[0]["base_share"], key=results[0]["base_share"].get, reverse=True)
-    shares = [row(f"  {label} ({results[0]['base_share'][label]:.1%})", [f"{r['picked_share'][label]:.1%}" for r in results]) for label in labels]
-    return "\n".join([head, *numbers, speed, "share of picked, last tenth of the run (in the data):", *shares])
+    base = results[0]["base_share"]
+    shares = [row(f"  {label} ({base[label]:.1%})", [f"{r['picked_share'][label]:.1%}" for r in results])
+              for label in sorted(base, key=base.__getitem__, reverse=True)]
+    return "\n".join([head, *losses, speed, "share of picked, last tenth of the run (in the data):", *shares])

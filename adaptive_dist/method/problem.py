@@ -6,15 +6,15 @@
 __all__ = ['Params', 'Batch', 'LossFn', 'Task', 'same_loss', 'check_task', 'batch_rows', 'rows', 'Quadratic', 'random_quadratic']
 
 # %% ../../nbs/method/problem.ipynb #512e887b
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 # %% ../../nbs/method/problem.ipynb #65d22ac7
-Params = PyTree[Any, "params"]
-Batch = PyTree[Any, "batch"]
+Params: TypeAlias = PyTree
+Batch: TypeAlias = PyTree
 
 class LossFn(Protocol):
     "Per-example losses: a pure function of parameters, a batch (a pytree whose leaves share their first axis) and a key."
@@ -52,9 +52,10 @@ def check_task(task: Task, params: Params, generic_batch: Batch, specific_batch:
 
 def batch_rows(batch: Batch) -> int:
     "The number of examples in a batch; `ValueError` if its leaves disagree on their first axis."
-    sizes = {leaf.shape[0] if leaf.ndim else None for leaf in jax.tree.leaves(batch)}
-    if len(sizes) != 1 or None in sizes:
-        raise ValueError(f"every leaf of a batch needs the same number of rows on its first axis; found {sorted(map(str, sizes))}")
+    shapes = [leaf.shape for leaf in jax.tree.leaves(batch)]
+    sizes = {shape[0] for shape in shapes if shape}
+    if len(sizes) != 1 or () in shapes:
+        raise ValueError(f"every leaf of a batch needs the same number of rows on its first axis; their shapes are {shapes}")
     return sizes.pop()
 
 def rows(batch: Batch, index: Int[Array, " picked"]) -> Batch:

@@ -27,12 +27,12 @@ class SelectorState(NamedTuple):
     - `alpha`: parameters of the weighting network
     - `optimizer`: state of the weighting network's optimizer
     - `rule`: what the rule carries (SOBA's `v`)
-    - `count`: updates asked for so far
+    - `step`: updates asked for so far
     """
     alpha: Alpha
     optimizer: optax.OptState
     rule: Any
-    count: Int[Array, ""]
+    step: Int[Array, ""]
 
 class SelectorInfo(NamedTuple):
     r"""What an update saw; only for looking at. Not a number where a step measured nothing.
@@ -98,15 +98,15 @@ def adaptive(
         gradient, = pull_back(jax.grad(rules.weighted_score)(scores, s))
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.alpha)
         info = SelectorInfo(relative_entropy(scores), _correlation(scores, -s), optax.tree.norm(gradient), rule_info)
-        return SelectorState(optax.apply_updates(state.alpha, updates), opt_state, rule_state, state.count + 1), info
+        return SelectorState(optax.apply_updates(state.alpha, updates), opt_state, rule_state, state.step + 1), info
 
     def update(state, key, params, big_batch, specific_batch):
         if every == 1: return learn(state, key, params, big_batch, specific_batch)
         def now(state): return learn(state, key, params, big_batch, specific_batch)
         def skip(state):
             _, info = jax.eval_shape(now, state)
-            return state._replace(count=state.count + 1), jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), info)
-        return jax.lax.cond(state.count % every == 0, now, skip, state)
+            return state._replace(step=state.step + 1), jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), info)
+        return jax.lax.cond(state.step % every == 0, now, skip, state)
 
     return Selector(init, select, update, lambda state, batch: weighting.score(state.alpha, batch))
 
@@ -120,16 +120,16 @@ def _correlation(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, "
     return a @ b/jnp.maximum(jnp.linalg.norm(a)*jnp.linalg.norm(b), jnp.finfo(a.dtype).tiny)
 
 # %% ../../nbs/method/selector.ipynb #57aaec4a
-def soba(task: Task, weighting: Weighting, *, hvp: str = "exact", damping: float = 0., v_optimizer: optax.GradientTransformation | None = None,
-         v_every: int = 1, curvature_rows: float = 1., **options) -> Selector:
+def soba(task: Task, weighting: Weighting, *, hvp: rules.HVP = "exact", damping: float = 0.,
+         v_optimizer: optax.GradientTransformation | None = None, v_every: int = 1, curvature_rows: float = 1., **options) -> Selector:
     "`adaptive` with the rule `rules.soba`; `options` are those of `adaptive`."
     return adaptive(task, weighting, rules.soba(hvp, damping, v_optimizer, v_every, curvature_rows), **options)
 
-def dds(task: Task, weighting: Weighting, *, derivative: str = "exact", average: float = 0., **options) -> Selector:
+def dds(task: Task, weighting: Weighting, *, derivative: rules.Kind = "exact", average: float = 0., **options) -> Selector:
     "`adaptive` with the rule `rules.dds`; `options` are those of `adaptive`."
     return adaptive(task, weighting, rules.dds(derivative, average), **options)
 
-def anograd(task: Task, weighting: Weighting, *, derivative: str = "exact", average: float = 0., **options) -> Selector:
+def anograd(task: Task, weighting: Weighting, *, derivative: rules.Kind = "exact", average: float = 0., **options) -> Selector:
     "`adaptive` with the rule `rules.anograd`; `options` are those of `adaptive`."
     return adaptive(task, weighting, rules.anograd(derivative, average), **options)
 

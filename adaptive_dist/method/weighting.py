@@ -9,7 +9,7 @@ __all__ = ['Alpha', 'Weighting', 'causal_cnn', 'masked_mean', 'bag_of_tokens', '
 # %% ../../nbs/method/weighting.ipynb #0b03a433
 from collections.abc import Callable, Sequence
 from operator import itemgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from .problem import Batch
 
 # %% ../../nbs/method/weighting.ipynb #22c0fb1c
-Alpha = PyTree[Any, "alpha"]
+Alpha: TypeAlias = PyTree
 
 class Weighting(NamedTuple):
     r"""A weighting network $a(x;\alpha)$ as two pure functions.
