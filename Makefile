@@ -56,8 +56,8 @@ export: $(DEV) ## Write adaptive_dist/ and README.md from the notebooks, and cle
 	$(BIN)/python tools/readme.py
 
 clean: ## Remove what was built, but not .venv nor runs/
-	rm -rf _proc _docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache nbs/nbdev.yml nbs/.last_checked
-	find adaptive_dist nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+	rm -rf _proc _docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache nbs/nbdev.yml
+	find adaptive_dist nbs tests tools \( -name __pycache__ -o -name .ipynb_checkpoints -o -name .last_checked \) -prune -exec rm -rf {} +
 
 $(RUN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "adaptive_dist needs Python 3.11 or newer, and $(PYTHON) is " + sys.version.split()[0] + ": name another, as in make PYTHON=python3.12")'

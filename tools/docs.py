@@ -1,6 +1,6 @@
 """Build the documentation site into _docs/ without Quarto: nbdev makes the pages, smalldocs the site.
 
-What is added to their work: the sidebar lists only notebooks that exist; mathematics is drawn by a copy of KaTeX (from npm; without npm
+What is added to their work: the sidebar lists only notebooks that exist; mathematics is drawn by a copy of KaTeX (from npm; failing that
 the pages load it from a CDN); links to the reference and to source code stay inside the site. A page that holds a traceback, or a
 broken link, is an error.
 """
@@ -107,7 +107,7 @@ def main() -> int:
     if site.exists():
         source_pages(site, config.lib_path)
         own_katex = katex(site)
-        if not own_katex: print("npm is not there: the pages load KaTeX from a CDN")
+        if not own_katex: print("KaTeX could not be had from npm: the pages load it from a CDN")
         inside(site, own_katex)
         faults += [f"{p.relative_to(site)} holds a traceback" for p in site.rglob("*.html") if "Traceback (most recent" in p.read_text()]
         shutil.rmtree(config.doc_path, ignore_errors=True)
