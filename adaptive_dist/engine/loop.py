@@ -129,7 +129,9 @@ class Progress(NamedTuple):
 
 def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *, steps: int, every: int, labels: Sequence[str],
           evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1) -> Iterator[Progress]:
-    """Train until `steps`, yielding after every `every` steps; `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
+    """Train until `steps`, yielding after every `every` steps.
+
+    `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
 
     Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
     first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.

@@ -19,13 +19,13 @@ import numpy as np
 import optax
 from jaxtyping import PRNGKeyArray
 
+from ..method.problem import Params, Task, check_task
+from ..method.selector import Selector
 from .checkpoint import save_state
 from .config import check, flag, setting
 from .errors import UsageError
 from .loop import Reader, init_state, make_chunk, make_step, train
 from .metrics import Metrics, plain, write_json
-from ..method.problem import Params, Task, check_task
-from ..method.selector import Selector
 
 # %% ../../nbs/engine/run.ipynb #4eafeba0
 @dataclasses.dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 from ..engine.config import change, setting
-from ..engine.metrics import plot_curves
 from ..engine.data import Batches, DataConfig, Pieces, prepare
 from ..engine.errors import UsageError
+from ..engine.metrics import plot_curves
 from ..engine.run import Experiment, RunConfig, run
 from ..method import filtering, selector as selectors, weighting as weightings
 from ..method.problem import Params, Task, same_loss
@@ -63,8 +63,8 @@ class WeightingConfig:
 def make_weighting(config: WeightingConfig) -> Weighting:
     "The weighting network that a configuration names."
     c = config
-    return {"causal_cnn": lambda: weightings.causal_cnn(embedding=c.weighting_embedding, width=c.weighting_width, kernel=c.weighting_kernel),
-            "bag_of_tokens": lambda: weightings.bag_of_tokens(width=c.weighting_width)}[c.weighting_network]()
+    if c.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=c.weighting_width)
+    return weightings.causal_cnn(embedding=c.weighting_embedding, width=c.weighting_width, kernel=c.weighting_kernel)
 
 # %% ../../nbs/experiments/lm.ipynb #50a32ed7
 @dataclass(frozen=True)
