@@ -92,6 +92,10 @@ class Pieces(NamedTuple):
     label: Int32[np.ndarray, " pieces"]
     document: Int32[np.ndarray, " pieces"]
 
+    def first(self, count: int | None) -> "Pieces":
+        "At most `count` pieces from the start; all if none is given."
+        return Pieces(*(x[:count] for x in self))
+
 class TextData(NamedTuple):
     """All parts of the data, disjoint by document.
 
@@ -194,8 +198,7 @@ def prepare(config: DataConfig, length: int) -> TextData:
         _build(folder, config, length)
         data = open_parts(folder)
         assert data is not None
-    if config.specific_size is None: return data
-    return data._replace(specific_train=Pieces(*(x[:config.specific_size] for x in data.specific_train)))
+    return data._replace(specific_train=data.specific_train.first(config.specific_size))
 
 def _build(folder: Path, config: DataConfig, length: int) -> None:
     try:

@@ -10,7 +10,7 @@ __all__ = ['Step', 'Chunk', 'TrainState', 'StepInfo', 'make_step', 'init_state',
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +112,7 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
     return chunk
 
 # %% ../../nbs/engine/loop.ipynb #664a0a6a
+@runtime_checkable
 class Reader(Protocol):
     "An endless, shuffled source of batches that can be entered at any step: `at(step, count)` stacks those of `count` steps."
     def at(self, step: int, count: int) -> Batch: ...
