@@ -28,7 +28,7 @@ def ordered_probability(order, weights):
 
 def p_value(outcomes, probabilities):
     "Chi-square p-value of observed outcomes (tuples) against a dictionary of their probabilities."
-    seen = {o: 0 for o in probabilities}
+    seen = dict.fromkeys(probabilities, 0)
     for outcome, count in zip(*np.unique(outcomes, axis=0, return_counts=True), strict=True): seen[tuple(map(int, outcome))] = count
     assert len(seen) == len(probabilities), "an outcome of probability zero was drawn"
     return chisquare(list(seen.values()), np.array(list(probabilities.values()))*len(outcomes)).pvalue
@@ -57,7 +57,7 @@ def test_with_replacement_is_independent_draws():
 
 
 def test_uniform_draws_every_set_equally_often():
-    exact = {s: .1 for s in combinations(range(5), 2)}
+    exact = dict.fromkeys(combinations(range(5), 2), 0.1)
     assert p_value(np.sort(picks("uniform", jnp.log(WEIGHTS), 2), axis=1), exact) > 1e-3
 
 

@@ -92,7 +92,8 @@ def converge(make, steps, **options):
     problem = random_quadratic(jax.random.key(0), n, d=3)
     everything, specific = {"index": jnp.arange(n)}, jnp.zeros(1)
     free = mlp(lambda batch: jax.nn.one_hot(batch["index"], n), widths=())
-    chooser = make(problem.task, free, batch_size=n, filter=lambda key, scores, size: Selection(jnp.arange(size), jax.nn.softmax(scores)), **options)
+    def everyone(key, scores, size): return Selection(jnp.arange(size), jax.nn.softmax(scores))
+    chooser = make(problem.task, free, batch_size=n, filter=everyone, **options)
     def step(carry, key):
         theta, state = carry
         picked, weights = chooser.select(state, key, everything)
@@ -144,7 +145,10 @@ def test_a_mean_loss_is_refused_by_name():
 
 
 @pytest.mark.parametrize("options, message", [
-    ({"batch_size": 0}, "batch_size=0 must be at least 1"), ({"batch_size": 4, "every": 0}, "every=0"), ({"batch_size": 4, "judged": -1}, "judged=-1")])
+    ({"batch_size": 0}, "batch_size=0 must be at least 1"),
+    ({"batch_size": 4, "every": 0}, "every=0"),
+    ({"batch_size": 4, "judged": -1}, "judged=-1"),
+])
 def test_sizes_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message): SELECTORS["dds"](**options)
 
@@ -152,4 +156,5 @@ def test_sizes_out_of_range_are_refused(options, message):
 def test_a_big_batch_that_is_too_small_is_refused():
     chooser = SELECTORS["dds"](batch_size=LARGE + 1)
     state = chooser.init(jax.random.key(0), PARAMS, BIG)
-    with pytest.raises(ValueError, match=f"the big batch has {LARGE} rows, fewer than the {LARGE + 1}"): chooser.select(state, jax.random.key(0), BIG)
+    with pytest.raises(ValueError, match=f"the big batch has {LARGE} rows, fewer than the {LARGE + 1}"):
+        chooser.select(state, jax.random.key(0), BIG)

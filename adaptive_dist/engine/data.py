@@ -93,6 +93,10 @@ class Pieces(NamedTuple):
     label: Int32[np.ndarray, " pieces"]
     document: Int32[np.ndarray, " pieces"]
 
+    def first(self, count: int | None) -> "Pieces":
+        "At most `count` pieces from the start; all if none is given."
+        return Pieces(*(x[:count] for x in self))
+
 class TextData(NamedTuple):
     """All parts of the data, disjoint by document.
 
@@ -195,8 +199,7 @@ def prepare(config: DataConfig, length: int) -> TextData:
                 "part": is_part(config.specific, config.generic), **shaping}
     folder = cache_root(config)/hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
     data = open_parts(folder) or _build(folder, config, length)
-    if config.specific_size is None: return data
-    return data._replace(specific_train=Pieces(*(x[:config.specific_size] for x in data.specific_train)))
+    return data._replace(specific_train=data.specific_train.first(config.specific_size))
 
 def _build(folder: Path, config: DataConfig, length: int) -> TextData:
     try:

@@ -10,7 +10,7 @@ __all__ = ['Step', 'Chunk', 'TrainState', 'StepInfo', 'make_step', 'init_state',
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -112,6 +112,7 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
     return chunk
 
 # %% ../../nbs/engine/loop.ipynb #664a0a6a
+@runtime_checkable
 class Reader(Protocol):
     "An endless, shuffled source of batches that can be entered at any step: `at(step, count)` stacks those of `count` steps."
     def at(self, step: int, count: int) -> Batch: ...
@@ -129,7 +130,9 @@ class Progress(NamedTuple):
 
 def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *, steps: int, every: int, labels: Sequence[str],
           evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1) -> Iterator[Progress]:
-    """Train until `steps`, yielding after every `every` steps; `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
+    """Train until `steps`, yielding after every `every` steps.
+
+    `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
 
     Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
     first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import jax
 import numpy as np
@@ -63,7 +63,7 @@ class Metrics:
         self.lines.close()
         if self.events: self.events.close()
 
-    def __enter__(self) -> Self: return self
+    def __enter__(self) -> "Metrics": return self
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: self.close()
 
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:

@@ -18,9 +18,9 @@ import numpy as np
 import optax
 
 from ..engine.config import change, setting
-from ..engine.metrics import plot_curves
 from ..engine.data import Batches, DataConfig, Pieces, prepare
 from ..engine.errors import UsageError
+from ..engine.metrics import plot_curves
 from ..engine.run import Experiment, RunConfig, run
 from ..method import filtering, selector as selectors, weighting as weightings
 from ..method.problem import Params, Task, same_loss
@@ -63,8 +63,8 @@ class WeightingConfig:
 def make_weighting(config: WeightingConfig) -> Weighting:
     "The weighting network that a configuration names."
     c = config
-    return {"causal_cnn": lambda: weightings.causal_cnn(embedding=c.weighting_embedding, width=c.weighting_width, kernel=c.weighting_kernel),
-            "bag_of_tokens": lambda: weightings.bag_of_tokens(width=c.weighting_width)}[c.weighting_network]()
+    if c.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=c.weighting_width)
+    return weightings.causal_cnn(embedding=c.weighting_embedding, width=c.weighting_width, kernel=c.weighting_kernel)
 
 # %% ../../nbs/experiments/lm.ipynb #50a32ed7
 @dataclass(frozen=True)
@@ -119,14 +119,13 @@ METHODS: Mapping[str, Callable[..., Selector]] = {
 }
 
 # %% ../../nbs/experiments/lm.ipynb #b1d5ee1d
-def corpus_loss(model: ByteTransformer, pieces: Pieces, limit: int | None = None, batch: int = 64) -> Callable[[Params], float]:
-    "A function of the parameters: the loss over (at most `limit`) pieces in nats per byte, every byte counting the same."
-    tokens = np.asarray(pieces.tokens[:limit])
-    tokens = np.pad(tokens, ((0, -len(tokens) % batch), (0, 0)))
-    sizes = (tokens != 0).sum(1)
+def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Pieces], float]:
+    "A function of parameters and pieces: their loss in nats per byte, every byte counting the same. Compiled once for all sets."
     @jax.jit
     def total(params, tokens, sizes): return text_loss(model, params, tokens) @ sizes
-    def loss(params):
+    def loss(params, pieces):
+        tokens = np.pad(pieces.tokens, ((0, -len(pieces.tokens) % batch), (0, 0)))
+        sizes = (tokens != 0).sum(1)
         sums = [total(params, tokens[i:i + batch], sizes[i:i + batch]) for i in range(0, len(tokens), batch)]
         return float(sum(sums)/sizes.sum())
     return loss
@@ -142,9 +141,8 @@ def build(config: LMConfig) -> Experiment:
     data = prepare(c.data, length=m.length)
     model = ByteTransformer(m)
     task = lm_task(model)
-    def losses(specific, limit=None):
-        held_out = {"specific_loss": corpus_loss(model, specific, limit), "generic_loss": corpus_loss(model, data.generic_test, limit)}
-        return lambda params: {name: loss(params) for name, loss in held_out.items()}
+    loss = corpus_loss(model)
+    def on(specific, generic): return lambda params: {"specific_loss": loss(params, specific), "generic_loss": loss(params, generic)}
     share = np.bincount(data.generic.label, minlength=len(data.labels))/len(data.generic.label)
     return Experiment(
         task=task, selector=make_selector(c, task), optimizer=optax.adam(inverse_sqrt(c.optimizer), b2=c.optimizer.b2),
@@ -152,17 +150,23 @@ def build(config: LMConfig) -> Experiment:
         generic=Batches(data.generic, c.batch_size*c.selection.downsampling, seed=(c.seed, 0), name="generic"),
         specific=Batches(data.specific_train, c.selection.specific_batch or c.batch_size, seed=(c.seed, 1), name="specific training"),
         labels=data.labels, base_share=dict(zip(data.labels, share, strict=True)),
-        evaluate=losses(data.specific_valid, c.evaluate_examples), test=losses(data.specific_test))
+        evaluate=on(data.specific_valid.first(c.evaluate_examples), data.generic_test.first(c.evaluate_examples)),
+        test=on(data.specific_test, data.generic_test))
 
 # %% ../../nbs/experiments/lm.ipynb #66addf02
+_paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))
+_reduced = LMConfig(
+    steps=2_000, batch_size=16, log_every=50, evaluate_every=250,
+    model=ByteTransformerConfig(layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32"),
+    optimizer=OptimizerConfig(warmup=100),
+    weighting=WeightingConfig(weighting_embedding=64, weighting_width=64, weighting_learning_rate=3e-3),
+    selection=SelectionConfig(downsampling=32, hvp="finite_difference", curvature_rows=.5, average=.98))
+
 PRESETS: Mapping[str, LMConfig] = {
-    "paper": LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000)),
-    "reduced": LMConfig(
-        steps=2_000, batch_size=16, log_every=50, evaluate_every=250,
-        model=ByteTransformerConfig(layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32"),
-        optimizer=OptimizerConfig(warmup=100),
-        weighting=WeightingConfig(weighting_embedding=64, weighting_width=64, weighting_learning_rate=3e-3),
-        selection=SelectionConfig(downsampling=32, hvp="finite_difference", curvature_rows=.5, average=.98)),
+    "reduced": _reduced,
+    "paper": _paper,
+    "paper-large": change(_paper, width=1024, mlp_width=4096, heads=16),
+    "bench": change(_reduced, layers=4, length=128, downsampling=16, average=0.),
 }
 
 # %% ../../nbs/experiments/lm.ipynb #fbf434a8

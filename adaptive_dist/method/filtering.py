@@ -6,7 +6,7 @@
 __all__ = ['Selection', 'Filter', 'equal_weights', 'gumbel_top_k', 'uniform', 'top_k', 'with_replacement']
 
 # %% ../../nbs/method/filtering.ipynb #5458e49d
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ class Selection(NamedTuple):
     picked: Int[Array, " small"]
     weights: Float[Array, " small"]
 
+@runtime_checkable
 class Filter(Protocol):
     "Draws `size` rows of a big batch, given their scores."
     def __call__(self, key: PRNGKeyArray, scores: Float[Array, " large"], size: int, /) -> Selection: ...

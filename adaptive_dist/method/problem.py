@@ -6,7 +6,7 @@
 __all__ = ['Params', 'Batch', 'LossFn', 'Task', 'same_loss', 'check_task', 'batch_rows', 'rows', 'Quadratic', 'random_quadratic']
 
 # %% ../../nbs/method/problem.ipynb #512e887b
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 Params: TypeAlias = PyTree
 Batch: TypeAlias = PyTree
 
+@runtime_checkable
 class LossFn(Protocol):
     "Per-example losses: a pure function of parameters, a batch (a pytree whose leaves share their first axis) and a key."
     def __call__(self, params: Params, batch: Batch, key: PRNGKeyArray, /) -> Float[Array, " batch"]: ...

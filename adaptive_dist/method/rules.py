@@ -29,7 +29,7 @@ def exact(f: Callable, params: Params, direction: Params, here: PyTree | None = 
     return jax.jvp(f, (params,), (direction,))[1]
 
 def finite_difference(f: Callable, params: Params, direction: Params, here: PyTree | None = None, step: float = 3e-4) -> PyTree:
-    r"""The derivative of `f` at `params` along `direction`, by a central difference; a forward one if `here`, the value at `params`, is known.
+    r"""The derivative of `f` at `params` along `direction`, by a central difference; by a forward one if `here`, the value there, is known.
 
     $$\frac{f(\theta+\epsilon u)-f(\theta-\epsilon u)}{2\epsilon}\quad\text{or}\quad\frac{f(\theta+\epsilon u/10)-f(\theta)}{\epsilon/10},
     \qquad\epsilon=\texttt{step}\,\frac{1+\lVert\theta\rVert}{\lVert u\rVert}$$
@@ -205,7 +205,7 @@ def soba(
     r"""Stochastic online bilevel approximation: $u=v$ with $v\leftarrow v-\eta_v(Hv+\lambda v+g_s)$.
 
     Work in forward passes: 3 for $g_s$, and for $Hv$ with the scores 8 (`exact`) or 6 (`finite_difference`); 3 for the scores alone
-    (`none`). With `curvature_rows=0.5` the 8 and 6 become 5.5 and 4. The first judgement uses $v$ after one step from zero, so no step is wasted.
+    (`none`). With `curvature_rows=0.5` the 8 and 6 become 5.5 and 4. The first judgement uses $v$ after one step from zero.
     Raises `ValueError` for settings out of range. Source: Dagréou et al. 2022, algorithm 1; Grangier et al. 2024, section 3.
     """
     if hvp not in (*DERIVATIVES, "none"): raise ValueError(f"unknown hvp {hvp!r}: choose one of {', '.join(DERIVATIVES)}, none")

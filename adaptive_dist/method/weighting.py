@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Integer, PRNGKeyArray, PyTree
 
 from .problem import Batch
 
@@ -31,7 +31,7 @@ class Weighting(NamedTuple):
 
 # %% ../../nbs/method/weighting.ipynb #18e9ded4
 def causal_cnn(
-    tokens: Callable[[Batch], Int[Array, "batch length"]] = itemgetter("tokens"),  # where a batch keeps its token ids
+    tokens: Callable[[Batch], Integer[Array, "batch length"]] = itemgetter("tokens"),  # where a batch keeps its token ids
     vocabulary: int = 256, embedding: int = 128, width: int = 128, kernel: int = 7, pad: int = 0,
 ) -> Weighting:
     r"""Embedding, one causal convolution, ReLU, linear, mean over the text.
@@ -64,7 +64,7 @@ def masked_mean(values: Float[Array, "batch length width"], mask: Array) -> Floa
 
 # %% ../../nbs/method/weighting.ipynb #5dc0d86a
 def bag_of_tokens(
-    tokens: Callable[[Batch], Int[Array, "batch length"]] = itemgetter("tokens"),  # where a batch keeps its token ids
+    tokens: Callable[[Batch], Integer[Array, "batch length"]] = itemgetter("tokens"),  # where a batch keeps its token ids
     vocabulary: int = 256, width: int = 128, pad: int = 0,
 ) -> Weighting:
     r"""Mean token embedding, ReLU, linear: $a(x)=u^\top\mathrm{ReLU}\big(b+\frac1{|x|}\sum_tE_{x_t}\big)$.

@@ -12,7 +12,7 @@ from typing import Literal
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from ..engine.config import setting
 from ..method.problem import Params
@@ -61,7 +61,7 @@ class ByteTransformer(nn.Module):
     config: ByteTransformerConfig
 
     @nn.compact
-    def __call__(self, tokens: Int[Array, "batch length"], deterministic: bool = True) -> Float[Array, "batch length 256"]:
+    def __call__(self, tokens: Integer[Array, "batch length"], deterministic: bool = True) -> Float[Array, "batch length 256"]:
         c, scale = self.config, nn.initializers.normal(self.config.width**-.5)
         embedding = nn.Embed(256, c.width, embedding_init=scale, dtype=c.dtype, name="embedding")
         position = self.param("position", scale, (c.length, c.width))
@@ -72,7 +72,7 @@ class ByteTransformer(nn.Module):
         return embedding.attend(nn.LayerNorm(dtype=c.dtype, name="norm_out")(x)).astype(jnp.float32)
 
 # %% ../../nbs/models/byte_transformer.ipynb #781ada12
-def nats_per_byte(logits: Float[Array, "batch length 256"], tokens: Int[Array, "batch length"]) -> Float[Array, " batch"]:
+def nats_per_byte(logits: Float[Array, "batch length 256"], tokens: Integer[Array, "batch length"]) -> Float[Array, " batch"]:
     r"""Loss of each text in nats per byte: $\ell(x)=-\frac1{|x|}\sum_t\log p(x_t\mid x_{<t})$; padding (byte 0) does not count.
 
     Zero for a text that is all padding. Source: Grangier et al. 2024, language modelling experiments.
@@ -83,7 +83,7 @@ def nats_per_byte(logits: Float[Array, "batch length 256"], tokens: Int[Array, "
     return ((jax.nn.logsumexp(logits, axis=-1) - right)*mask).sum(-1)/jnp.maximum(mask.sum(-1), 1)
 
 # %% ../../nbs/models/byte_transformer.ipynb #3ed37da1
-def text_loss(model: ByteTransformer, params: Params, tokens: Int[Array, "batch length"],
+def text_loss(model: ByteTransformer, params: Params, tokens: Integer[Array, "batch length"],
               key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
     "Loss of each text under a model in nats per byte; a key turns the model's dropout on."
     logits = model.apply(params, tokens, key is None, rngs={} if key is None else {"dropout": key})
