@@ -14,10 +14,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32, UInt8
@@ -135,8 +135,7 @@ class Writer:
         for name, values in columns.items(): self.files[name].write(values.astype(FILES[name]).tobytes())
         self.documents, self.pieces = self.documents + 1, self.pieces + len(tokens)
 
-    def __enter__(self) -> Self: return self
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for file in self.files.values(): file.close()
 
 def write_parts(folder: Path, config: DataConfig, length: int) -> None:
@@ -148,7 +147,7 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     seen: dict[int, str] = {}
     dropped: Counter[str] = Counter()
     with ExitStack() as stack:
-        writers = {part: stack.enter_context(Writer(folder, part, length, labels)) for part in PARTS}
+        writers = {part: stack.enter_context(closing(Writer(folder, part, length, labels))) for part in PARTS}
         for name, some in split_specific(found, config.split_seed, planted).items():
             for document in some:
                 seen[text_hash(document.text)] = "in the specific set"
