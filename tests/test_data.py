@@ -30,7 +30,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def config(**changes): return DataConfig(**{"generic": "texts/generic.jsonl", "specific": "texts/specific.jsonl", "cache": "cache", **changes})
+def config(**changes):
+    return DataConfig(**{"generic": "texts/generic.jsonl", "specific": "texts/specific.jsonl", "cache": "cache", **changes})
 
 
 def hashes(pieces):
