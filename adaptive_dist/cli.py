@@ -67,5 +67,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 def _say(line: str, status: int) -> int:
-    print(f"adaptive-dist: {line}", file=sys.stderr)
+    print("adaptive-dist:", " ".join(line.split()), file=sys.stderr)
     return status

@@ -10,11 +10,11 @@ __all__ = ['PARTS', 'FILES', 'DataConfig', 'text_hash', 'split_specific', 'encod
 import hashlib
 import json
 import os
-import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,20 +25,21 @@ from jaxtyping import Int, Int32, UInt8
 from .config import setting
 from .embedded import Document
 from .errors import UsageError
-from .sources import documents, fingerprint
+from .sources import documents, fingerprint, is_part
 
 # %% ../../nbs/engine/data.ipynb #ef066f45
 @dataclass(frozen=True)
 class DataConfig:
     "Where text comes from and how it is split."
-    generic: str = setting("embedded", "generic text: embedded, c4, hub:NAME[:CONFIG[:SPLIT]], a file or a folder (source)")
+    generic: str = setting("embedded", "generic text: embedded, c4[:COPY], hub:NAME[:CONFIG[:SPLIT]], a file or a folder (source)")
     specific: str = setting(
-        "embedded:Biology and health sciences", "specific text: embedded:LABEL, pile:DOMAIN, hub:..., a file or a folder (source)")
+        "embedded:Biology and health sciences", "specific text: embedded:LABEL, pile:DOMAIN[:COPY], hub:..., a file or a folder (source)")
     planted: float = setting(
-        .5, "share of the specific documents left in the generic set, if both come from one source (0 to 1)", at_least=0, at_most=.9)
+        .5, "share of the specific documents left in the generic set, if the one source is part of the other (0 to 1)",
+        at_least=0, at_most=.9)
     generic_test: float = setting(
         .02, "share of the generic documents held out for testing (0 to 1)", above=0, at_most=.5)
-    split_seed: int = setting(0, "seed of the split into training, validation and test", at_least=0)
+    split_seed: int = setting(0, "seed of the split into training, validation and test", at_least=0, at_most=2**32 - 1)
     specific_size: int | None = setting(None, "specific training examples used (count); none: all", at_least=1)
     generic_limit: int | None = setting(None, "generic documents read (count); none: all", at_least=1)
     specific_limit: int | None = setting(None, "specific documents read (count); none: all", at_least=1)
@@ -64,8 +65,8 @@ def split_specific(found: Iterator[Document], seed: int, planted: float) -> dict
     a, b = len(used)//2, len(used)//2 + len(used)//4
     parts = {"train": used[:a], "valid": used[a:b], "test": used[b:]}
     if not all(parts.values()):
-        raise UsageError(f"the specific set has {len(used)} distinct documents, too few for training, validation and test: "
-                         "give at least 4 (in a text file, blank lines separate documents)")
+        raise UsageError(f"the specific set has {len(used)} distinct documents beside planted ones, too few for training, validation and "
+                         "test: give at least 4 (in a text file, blank lines separate documents)")
     return parts
 
 # %% ../../nbs/engine/data.ipynb #513b52a4
@@ -140,28 +141,30 @@ class Writer:
 def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     "Read both sources once and write all parts and `meta.json` to a folder."
     labels: dict[str, int] = {}
-    writers = {part: Writer(folder, part, length, labels) for part in PARTS}
     columns = (config.text_column, config.label_column)
-    one_source = f"{config.specific}:".startswith(f"{config.generic}:")
+    planted = config.planted if is_part(config.specific, config.generic) else 0
     found = documents(config.specific, *columns, config.specific_limit)
     seen: dict[int, str] = {}
-    for name, some in split_specific(found, config.split_seed, config.planted if one_source else 0).items():
-        for document in some:
-            seen[text_hash(document.text)] = "specific"
-            writers[f"specific_{name}"].add(document)
-    target = list(labels)
     dropped: Counter[str] = Counter()
-    for document in documents(config.generic, *columns, config.generic_limit):
-        if (key := text_hash(document.text)) in seen:
-            dropped["in the specific set" if seen[key] == "specific" else "duplicates"] += 1
-            continue
-        seen[key] = "generic"
-        held_out = text_hash(document.text, config.split_seed + 1) < config.generic_test*2**64
-        writers["generic_test" if held_out else "generic"].add(document)
-    for writer in writers.values(): writer.close()
-    report = {part: {"documents": w.documents, "pieces": w.pieces} for part, w in writers.items()} | {"generic documents dropped": dict(dropped)}
+    with ExitStack() as stack:
+        writers = {part: stack.enter_context(closing(Writer(folder, part, length, labels))) for part in PARTS}
+        for name, some in split_specific(found, config.split_seed, planted).items():
+            for document in some:
+                seen[text_hash(document.text)] = "in the specific set"
+                writers[f"specific_{name}"].add(document)
+        target = list(labels)
+        for document in documents(config.generic, *columns, config.generic_limit):
+            if (key := text_hash(document.text)) in seen:
+                dropped[seen[key]] += 1
+                continue
+            seen[key] = "duplicates"
+            held_out = text_hash(document.text, config.split_seed + 1) < config.generic_test*2**64
+            writers["generic_test" if held_out else "generic"].add(document)
     for part in ("generic", "generic_test"):
-        if not writers[part].pieces: raise UsageError(f"--generic {config.generic} leaves no text for {part}: give more documents")
+        if not writers[part].pieces:
+            raise UsageError(f"--generic {config.generic} leaves no text for {part}: give more documents, or change --generic-test")
+    report = {part: {"documents": w.documents, "pieces": w.pieces} for part, w in writers.items()}
+    report |= {"generic documents dropped": dict(dropped)}
     meta = {"length": length, "labels": list(labels), "target": target[0] if len(target) == 1 else None, "report": report}
     (folder/"meta.json").write_text(json.dumps(meta, indent=1))
 
@@ -188,33 +191,32 @@ def open_parts(folder: Path) -> TextData | None:
 def prepare(config: DataConfig, length: int) -> TextData:
     """The data of a configuration in pieces of `length` bytes: from the cache, or read, split, cut and cached.
 
-    A cache is built under a temporary name and renamed when it is whole. Raises `UsageError` for sources that cannot be used.
+    Raises `UsageError` for sources that cannot be used, and for a folder that cannot be written.
     """
-    shaping = {k: v for k, v in asdict(config).items() if k not in ("cache", "specific_size")}
-    identity = {"format": 1, "length": length, "sources": [fingerprint(config.generic), fingerprint(config.specific)], **shaping}
+    shaping = {k: v for k, v in asdict(config).items() if k not in ("cache", "generic", "specific", "specific_size")}
+    identity = {"format": 2, "length": length, "sources": [fingerprint(config.generic), fingerprint(config.specific)],
+                "part": is_part(config.specific, config.generic), **shaping}
     folder = cache_root(config)/hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
-    data = open_parts(folder)
-    if data is None:
-        _build(folder, config, length)
-        data = open_parts(folder)
-        assert data is not None
+    data = open_parts(folder) or _build(folder, config, length)
     return data._replace(specific_train=data.specific_train.first(config.specific_size))
 
-def _build(folder: Path, config: DataConfig, length: int) -> None:
+def _build(folder: Path, config: DataConfig, length: int) -> TextData:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
+        if folder.exists(): print(f"the token cache {folder} is damaged and is built again", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent) as work:
+            (fresh := Path(work)/"cache").mkdir()
+            write_parts(fresh, config, length)
+            data = open_parts(fresh)
+            assert data is not None
+            if open_parts(folder) is None:
+                with suppress(FileNotFoundError): folder.rename(Path(work)/"damaged")
+            try: fresh.rename(folder)
+            except OSError:  # somebody else has built the same cache meanwhile
+                if open_parts(folder) is None: raise
+            return open_parts(folder) or data  # a file that was mapped can be renamed, even deleted
     except OSError as e:
         raise UsageError(f"cannot write the token cache to {folder.parent}: {e.strerror}; choose another folder with --cache") from None
-    try:
-        write_parts(building, config, length)
-        if folder.exists() and open_parts(folder) is None:
-            print(f"the token cache {folder} was damaged and is built again", file=sys.stderr)
-            shutil.rmtree(folder)
-        try: building.rename(folder)
-        except OSError:  # somebody else has built the same cache meanwhile
-            if open_parts(folder) is None: raise
-    finally: shutil.rmtree(building, ignore_errors=True)
 
 # %% ../../nbs/engine/data.ipynb #cd5c57ca
 class Batches:

@@ -93,7 +93,7 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
 
     To be jitted, with `state` donated. A generic batch holds its rows' labels (0 to `labels` - 1) under `"label"`.
     """
-    def chunk(state: TrainState, generic: Batch, specific: Batch, count: int) -> tuple[TrainState, ChunkInfo]:
+    def chunk(state: TrainState, generic: Batch, specific: Batch, count: int | Int[Array, ""]) -> tuple[TrainState, ChunkInfo]:
         def one(state, at):
             generic_batch, specific_batch = jax.tree.map(lambda x: x[at], (generic, specific))
             state, info = step(state, generic_batch, specific_batch)

@@ -7,8 +7,10 @@ __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'claim', 'differences',
            'restore', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
+import contextlib
 import dataclasses
 import json
+import os
 import resource
 import sys
 from collections.abc import Callable
@@ -33,7 +35,7 @@ from .metrics import Metrics, plain, write_json
 class RunConfig:
     "What every run has, whatever its task."
     method: str = setting("soba", "way to choose training examples")
-    seed: int = setting(0, "seed of initialisation, shuffling and selection", at_least=0)
+    seed: int = setting(0, "seed of initialisation, shuffling and selection", at_least=0, at_most=2**32 - 1)
     steps: int = setting(300_000, "training steps (count)", at_least=1)
     batch_size: int = setting(128, "examples the model trains on in a step (count)", at_least=1)
     log_every: int = setting(100, "steps between metrics lines, run in one dispatch (count)", at_least=1)
@@ -79,10 +81,11 @@ def claim(out: Path, config: dict[str, Any]) -> dict[str, Any] | None:
         probe.unlink()
     except OSError as e: raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another folder") from None
     if not (out/"config.json").exists(): return None
-    found = json.loads((out/"config.json").read_text())
+    try: found = json.loads((out/"config.json").read_bytes())
+    except ValueError: raise UsageError(f"--out {out} holds a config.json that is no run's: choose another folder") from None
     for name, wanted, held in differences(config, found):
         raise UsageError(f"--out {out} holds a run with {name} {held}, not {wanted}: choose another folder, or delete that one")
-    return json.loads((out/"result.json").read_text()) if (out/"result.json").exists() else None
+    return json.loads((out/"result.json").read_bytes()) if (out/"result.json").exists() else None
 
 def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     "Flags whose values differ between two nested configurations, with both values."
@@ -110,7 +113,9 @@ def first_batches(experiment: Experiment) -> tuple[Batch, Batch]:
 def step_flops(experiment: Experiment) -> float:
     "Floating-point operations of one whole step, as the compiler counts them; nothing is run but the initialisation."
     state, step = begin(0, experiment)
-    return jax.jit(step).lower(state, *first_batches(experiment)).compile().cost_analysis()["flops"]
+    cost = jax.jit(step).lower(state, *first_batches(experiment)).compile().cost_analysis()
+    assert cost, "this backend does not count operations"
+    return cost["flops"]
 
 # %% ../../nbs/engine/run.ipynb #c0d0c08e
 def run(name: str, config: Config, build: Build, out: Path | str, progress: bool = True) -> dict[str, Any]:
@@ -119,12 +124,15 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
     Nothing is written before the configuration and the data have been found good. Interrupted, a run leaves whole metrics lines and no
     result. Raises `UsageError` for settings out of range, unusable data or an unusable folder.
     """
-    out, fresh = Path(out), not Path(out).exists()
+    out = Path(out)
     described = plain({"task": name, **dataclasses.asdict(check(config))})
-    if held := claim(out, described): return held
-    try: experiment = build(config)
+    new = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # Path.exists raises where access is denied
+    try:
+        if held := claim(out, described): return held
+        experiment = build(config)
     except BaseException:
-        if fresh: out.rmdir()
+        with contextlib.suppress(OSError):
+            for folder in new: folder.rmdir()
         raise
     write_json(out/"config.json", described)
     return _train(name, config, experiment, out, progress)
