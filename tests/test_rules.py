@@ -96,8 +96,7 @@ def test_quadratic_closed_form_is_the_inner_solution():
     problem = random_quadratic(jax.random.key(5), 7, 3)
     alpha = jax.random.normal(jax.random.key(6), (7,))
     def weighted(p): return jax.nn.softmax(alpha) @ problem.task.generic(p, {"index": jnp.arange(7)}, None)
-    theta = jnp.zeros(3)
-    for _ in range(2000): theta -= .2*jax.grad(weighted)(theta)
+    theta = jax.lax.fori_loop(0, 2000, lambda _, theta: theta - .2*jax.grad(weighted)(theta), jnp.zeros(3))
     np.testing.assert_allclose(theta, problem.theta_star(alpha), atol=1e-5)
 
 
@@ -128,9 +127,10 @@ def test_finite_difference_agrees_with_exact_in_float32(language):
     params, losses = language
     _, g_s = rules.specific_gradient(losses, params)
     def both(p): return rules.generic_gradient(losses, p)
+    exact, approximate = (jax.jit(lambda u, along=along: along(both, params, u)) for along in (rules.exact, rules.finite_difference))
     random = jax.tree.map(lambda x: jax.random.normal(jax.random.key(x.size), x.shape), params)
     for direction in (g_s, jax.tree.map(lambda x: 1e3*x, g_s), random):
-        (s_exact, hv_exact), (s, hv) = rules.exact(both, params, direction), rules.finite_difference(both, params, direction)
+        (s_exact, hv_exact), (s, hv) = exact(direction), approximate(direction)
         assert relative(s, s_exact) < 1e-2
         assert relative(hv, hv_exact) < 1e-2
 
@@ -139,9 +139,10 @@ def test_finite_difference_agrees_with_exact_in_float32(language):
 def test_scores_of_both_derivatives_agree_over_several_judgements(make, language):
     params, losses = language
     states = {kind: make(kind).init(params) for kind in rules.DERIVATIVES}
+    judge = {kind: jax.jit(lambda state, kind=kind: make(kind).judge(state, params, losses)) for kind in states}
     for _ in range(3):
         scores = {}
-        for kind in states: scores[kind], states[kind], _ = make(kind).judge(states[kind], params, losses)
+        for kind in states: scores[kind], states[kind], _ = judge[kind](states[kind])
     assert relative(scores["finite_difference"], scores["exact"]) < 1e-2
 
 

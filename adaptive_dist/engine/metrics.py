@@ -9,7 +9,7 @@ __all__ = ['plain', 'write_json', 'flatten', 'Metrics', 'read_metrics', 'series'
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,12 +76,20 @@ def series(records: list[dict[str, Any]], name: str) -> tuple[list[int], list[fl
     found = [(r["step"], flat[name]) for r in records if name in (flat := flatten(r))]
     return [s for s, _ in found], [v for _, v in found]
 
-def plot_curves(runs: Mapping[str, Path | str], names: Mapping[str, str], width: float = 4.) -> Any:
-    "A matplotlib figure with one panel per metric (`names` maps it to its axis label) and one line per run folder."
+def plot_curves(runs: Mapping[str, Path | str | Sequence[Path | str]], names: Mapping[str, str], width: float = 4.) -> Any:
+    """A matplotlib figure with one panel per metric (`names` maps it to its axis label) and one line per entry of `runs`.
+
+    An entry is a run folder, or several that differ in their seed: drawn thinly, below their mean.
+    """
     from matplotlib.figure import Figure
     figure = Figure(figsize=(width*len(names), 3.2), layout="constrained")
     for ax, (name, label) in zip(np.atleast_1d(figure.subplots(1, len(names))), names.items(), strict=True):
-        for run, folder in runs.items(): ax.plot(*series(read_metrics(folder), name), label=run)
+        for k, (run, folders) in enumerate(runs.items()):
+            seeds = [folders] if isinstance(folders, (str, Path)) else folders
+            curves = [series(read_metrics(folder), name) for folder in seeds]
+            if len(curves) > 1:
+                for steps, values in curves: ax.plot(steps, values, color=f"C{k}", alpha=.4, lw=.6)
+            ax.plot(curves[0][0], np.mean([values for _, values in curves], axis=0), color=f"C{k}", label=run)
         ax.set(xlabel="step", ylabel=label)
         ax.grid(alpha=.3)
         ax.legend(fontsize=8)

@@ -6,7 +6,7 @@
 __all__ = ['METHODS', 'PRESETS', 'lm_task', 'OptimizerConfig', 'inverse_sqrt', 'WeightingConfig', 'make_weighting',
            'SelectionConfig', 'LMConfig', 'make_selector', 'corpus_loss', 'build', 'demo', 'comparison']
 
-# %% ../../nbs/experiments/lm.ipynb #413d6506
+# %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +28,12 @@ from ..method.selector import Selector
 from ..method.weighting import Weighting
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 
-# %% ../../nbs/experiments/lm.ipynb #da2d8b47
+# %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def lm_task(model: ByteTransformer) -> Task:
     r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte, one per text, dropout on when the model has any."
     return same_loss(lambda params, batch, key: text_loss(model, params, batch["tokens"], key))
 
-# %% ../../nbs/experiments/lm.ipynb #955aceaf
+# %% ../../nbs/experiments/lm.ipynb #74decdd9
 @dataclass(frozen=True)
 class OptimizerConfig:
     "Adam for the model: linear warm-up, then the inverse square root of the step."
@@ -41,7 +41,7 @@ class OptimizerConfig:
     warmup: int = setting(1_000, "warm-up (steps)", at_least=1)
     b2: float = setting(.98, "decay of Adam's second moment (0 to 1)", at_least=0, at_most=.99999)
 
-# %% ../../nbs/experiments/lm.ipynb #05877e9d
+# %% ../../nbs/experiments/lm.ipynb #14fb6888
 def inverse_sqrt(config: OptimizerConfig) -> optax.Schedule:
     r"Learning rate $\eta\min(t/T,\sqrt{T/t})$ at step $t$, with warm-up $T$."
     def rate(step):
@@ -49,7 +49,7 @@ def inverse_sqrt(config: OptimizerConfig) -> optax.Schedule:
         return config.learning_rate*jnp.minimum(t, t**-.5)
     return rate
 
-# %% ../../nbs/experiments/lm.ipynb #aff3a76f
+# %% ../../nbs/experiments/lm.ipynb #b0ca6482
 @dataclass(frozen=True)
 class WeightingConfig:
     "The weighting network and its optimizer."
@@ -59,14 +59,14 @@ class WeightingConfig:
     weighting_kernel: int = setting(7, "kernel of the causal CNN (bytes)", at_least=1)
     weighting_learning_rate: float = setting(1e-3, "Adam's learning rate for the weighting network (per step)", above=0)
 
-# %% ../../nbs/experiments/lm.ipynb #f027a16e
+# %% ../../nbs/experiments/lm.ipynb #92800450
 def make_weighting(config: WeightingConfig) -> Weighting:
     "The weighting network that a configuration names."
     c = config
     if c.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=c.weighting_width)
     return weightings.causal_cnn(embedding=c.weighting_embedding, width=c.weighting_width, kernel=c.weighting_kernel)
 
-# %% ../../nbs/experiments/lm.ipynb #50a32ed7
+# %% ../../nbs/experiments/lm.ipynb #adce7709
 @dataclass(frozen=True)
 class SelectionConfig:
     "From the big batch to the small one, and how the weighting network learns."
@@ -87,7 +87,7 @@ class SelectionConfig:
     curvature_rows: float = setting(
         1., "share of the judged examples that soba's Hessian product sees (0 to 1)", above=0, at_most=1)
 
-# %% ../../nbs/experiments/lm.ipynb #5fdda2d4
+# %% ../../nbs/experiments/lm.ipynb #fe6629c7
 @dataclass(frozen=True)
 class LMConfig(RunConfig):
     "A language-modelling run; the defaults are the paper's."
@@ -99,7 +99,7 @@ class LMConfig(RunConfig):
     weighting: WeightingConfig = field(default_factory=WeightingConfig)
     selection: SelectionConfig = field(default_factory=SelectionConfig)
 
-# %% ../../nbs/experiments/lm.ipynb #323eff3f
+# %% ../../nbs/experiments/lm.ipynb #eddfbd9b
 def make_selector(config: LMConfig, task: Task) -> Selector:
     "The selector that a configuration names."
     c = config.selection
@@ -118,7 +118,7 @@ METHODS: Mapping[str, Callable[..., Selector]] = {
         v_every=c.selection.v_every, curvature_rows=c.selection.curvature_rows, **adaptive),
 }
 
-# %% ../../nbs/experiments/lm.ipynb #b1d5ee1d
+# %% ../../nbs/experiments/lm.ipynb #cd4ea2f4
 def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Pieces], float]:
     "A function of parameters and pieces: their loss in nats per byte, every byte counting the same. Compiled once for all sets."
     @jax.jit
@@ -130,7 +130,7 @@ def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Pi
         return float(sum(sums)/sizes.sum())
     return loss
 
-# %% ../../nbs/experiments/lm.ipynb #d6a5f2eb
+# %% ../../nbs/experiments/lm.ipynb #f4cccde6
 def build(config: LMConfig) -> Experiment:
     """Everything a run needs, from its configuration.
 
@@ -153,7 +153,7 @@ def build(config: LMConfig) -> Experiment:
         evaluate=on(data.specific_valid.first(c.evaluate_examples), data.generic_test.first(c.evaluate_examples)),
         test=on(data.specific_test, data.generic_test))
 
-# %% ../../nbs/experiments/lm.ipynb #66addf02
+# %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))
 _reduced = LMConfig(
     steps=2_000, batch_size=16, log_every=50, evaluate_every=250,
@@ -169,7 +169,7 @@ PRESETS: Mapping[str, LMConfig] = {
     "bench": change(_reduced, layers=4, length=128, downsampling=16, average=0.),
 }
 
-# %% ../../nbs/experiments/lm.ipynb #fbf434a8
+# %% ../../nbs/experiments/lm.ipynb #cc0876e8
 def demo(out: Path, steps: int | None = None, progress: bool = True) -> list[dict[str, Any]]:
     "Uniform and SOBA with the reduced preset, side by side: prints two losses and what was picked, writes `curves.png`."
     preset = PRESETS["reduced"] if steps is None else change(PRESETS["reduced"], steps=steps)
@@ -181,14 +181,15 @@ def demo(out: Path, steps: int | None = None, progress: bool = True) -> list[dic
     print(comparison(results), f"curves: {out/'curves.png'}", sep="\n")
     return results
 
-# %% ../../nbs/experiments/lm.ipynb #8a7b6599
-def comparison(results: list[dict[str, Any]]) -> str:
+# %% ../../nbs/experiments/lm.ipynb #38a236bf
+def comparison(results: list[dict[str, Any]], speed: bool = True) -> str:
     "A plain-text table of finished runs: test losses in nats per byte, speed, and the share of each domain among the picked examples."
-    head = f"{'':28}" + "".join(f"{r['method']:>12}" for r in results)
-    def row(name, values): return f"{name:28}" + "".join(f"{v:>12}" for v in values)
-    losses = [row(f"{kind} loss (nats/byte)", [f"{r[f'{kind}_loss']:.4f}" for r in results]) for kind in ("specific", "generic")]
-    speed = row("steps per second", [f"{r['steps_per_second']:.1f}" for r in results])
+    def row(name, values): return f"{name:38}" + "".join(f"{v:>10}" for v in values)
     base = results[0]["base_share"]
-    shares = [row(f"  {label} ({base[label]:.1%})", [f"{r['picked_share'][label]:.1%}" for r in results])
+    lines = [row("", [r["method"] for r in results])]
+    lines += [row(f"{kind} loss (nats/byte)", [f"{r[f'{kind}_loss']:.4f}" for r in results]) for kind in ("specific", "generic")]
+    if speed: lines.append(row("steps per second", [f"{r['steps_per_second']:.1f}" for r in results]))
+    lines.append("share of picked, last tenth of the run (share in the data):")
+    lines += [row(f"  {label} ({base[label]:.1%})", [f"{r['picked_share'][label]:.1%}" for r in results])
               for label in sorted(base, key=base.__getitem__, reverse=True)]
-    return "\n".join([head, *losses, speed, "share of picked, last tenth of the run (in the data):", *shares])
+    return "\n".join(lines)
