@@ -80,7 +80,7 @@ def json_rows(path: Path) -> Iterator[Row]:
             raise UsageError(f"{path} is not JSON in line {number + e.lineno - 1} ({e.msg}): write one object a line") from None
         for row in found if array else [found]:
             if not isinstance(row, dict):
-                raise UsageError(f"{path} holds {type(row).__name__}, not an object, in line {number}: write one object a line, or an array")
+                raise UsageError(f"{path} holds {type(row).__name__}, not an object, in line {number}: write one object a line")
             yield row
 
 def csv_rows(path: Path) -> Iterator[Row]:
@@ -92,7 +92,7 @@ def csv_rows(path: Path) -> Iterator[Row]:
             if None in row or None in row.values():
                 raise UsageError(f"{path} has not as many cells in line {reader.line_num} as in its header: quote cells that hold commas")
             yield row
-    except csv.Error as e: raise UsageError(f"{path} is not CSV in line {reader.reader.line_num} ({one_line(e)}): mend or quote it") from None
+    except csv.Error as e: raise UsageError(f"{path} is not CSV in line {reader.reader.line_num} ({e}): mend or quote it") from None
 
 def parquet_rows(path: Path, *columns: str) -> Iterator[Row]:
     "The rows of a Parquet file: those of `columns` that it has, or all if it lacks the first; `UsageError` if it is broken."
