@@ -13,7 +13,7 @@ from adaptive_dist.experiments import lm
 def copies(tmp_path):
     "Local copies of C4 and of the Pile: 40 documents of either, as the originals have them."
     rng = random.Random(0)
-    def text(): return " ".join(rng.choices("the of and a theorem proof cell water bank river".split(), k=150))
+    def text(): return " ".join(rng.choices(["the", "of", "and", "a", "theorem", "proof", "cell", "water", "bank", "river"], k=150))
     (tmp_path/"c4").mkdir()
     with gzip.open(tmp_path/"c4"/"c4-train.00000-of-01024.json.gz", "wt") as file:
         for i in range(40): file.write(json.dumps({"text": text(), "timestamp": "2019-04-25T12:57:54", "url": f"https://example.org/{i}"}) + "\n")
