@@ -16,7 +16,9 @@ def copies(tmp_path):
     def text(): return " ".join(rng.choices(["the", "of", "and", "a", "theorem", "proof", "cell", "water", "bank", "river"], k=150))
     (tmp_path/"c4").mkdir()
     with gzip.open(tmp_path/"c4"/"c4-train.00000-of-01024.json.gz", "wt") as file:
-        for i in range(40): file.write(json.dumps({"text": text(), "timestamp": "2019-04-25T12:57:54", "url": f"https://example.org/{i}"}) + "\n")
+        for i in range(40):
+            row = {"text": text(), "timestamp": "2019-04-25T12:57:54", "url": f"https://example.org/{i}"}
+            file.write(json.dumps(row) + "\n")
     (tmp_path/"pile").mkdir()
     with (tmp_path/"pile"/"00.jsonl").open("w") as file:
         for i in range(80): file.write(json.dumps({"text": text(), "meta": {"pile_set_name": ("ArXiv", "Pile-CC")[i % 2]}}) + "\n")
