@@ -11,6 +11,8 @@ import pytest
 
 import adaptive_dist
 from adaptive_dist.cli import main
+from adaptive_dist.engine.config import change, settings
+from adaptive_dist.experiments import lm
 
 SHELL = [sys.executable, "-c", "import sys; from adaptive_dist.cli import main; sys.exit(main())"]
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
@@ -149,6 +151,19 @@ def test_a_run_on_own_files(monkeypatch, capsys):
     assert main(run("deep/out", "--seed", "1")) == 2
     assert "--out deep/out holds a run with --seed 0, not 1: choose another folder" in capsys.readouterr().err
     assert {p: t for p, t in stamps().items() if p != out} == {p: t for p, t in before.items() if p != out}
+
+
+def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch, capsys):
+    arguments = iter([*TINY[:-2], *OWN])
+    tiny = {name[2:].replace("-", "_"): value for name, value in zip(arguments, arguments, strict=True)}
+    tiny = {name: type(old)(tiny[name]) for f, old in settings(lm.PRESETS["reduced"]) if (name := f.name) in tiny}
+    monkeypatch.setitem(lm.PRESETS, "reduced", change(lm.PRESETS["reduced"], **tiny))
+    assert main(["demo", "--out", "demo"]) == 0
+    said = capsys.readouterr().out
+    for method in ("uniform", "soba"): assert method in said and f"{result(f'demo/{method}')['specific_loss']:.4f}" in said
+    for label in ("sea", "sky"): assert f"  {label} (" in said
+    assert Path("demo/curves.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["demo", "--out", "demo"]) == 0 and capsys.readouterr().out == said  # finished runs are read, not repeated
 
 
 def test_a_run_with_shapes_and_types_checked():
