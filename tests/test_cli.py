@@ -173,7 +173,7 @@ def test_a_run_with_shapes_and_types_checked():
 
 def test_an_interrupted_run_leaves_whole_lines_and_no_result():
     process = start(*run("out", "--steps", "1000000", "--log-every", "5", "--method", "uniform"))
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not (metrics := Path("out/metrics.jsonl")).exists() or metrics.read_text().count("\n") < 2:
         if process.poll() is not None or time.monotonic() > until: break
         time.sleep(.02)
