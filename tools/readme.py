@@ -35,7 +35,9 @@ def render() -> dict[str, bytes]:
     nb = read_nb(ROOT/"nbs/index.ipynb")
     Filter()(nb)
     nb.cells = [c for c in nb.cells if c.source]
-    for cell in nb.cells: cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)
+    for cell in nb.cells:
+        if re.search(r"^#\| *echo: *false", cell.source, re.MULTILINE): cell.metadata["transient"] = {"remove_source": True}
+        cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)
     nb.metadata.language_info = {"name": "python"}
     text, resources = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
                                                             resources={"output_files_dir": FIGURES, "unique_key": "index"})
