@@ -14,7 +14,8 @@ from adaptive_dist.cli import main
 from adaptive_dist.engine.config import change, settings
 from adaptive_dist.experiments import lm
 
-SHELL = [sys.executable, "-c", "import sys; from adaptive_dist.cli import main; sys.exit(main())"]
+LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs ignore
+SHELL = [sys.executable, "-c", f"import signal, sys; {LISTEN}; from adaptive_dist.cli import main; sys.exit(main())"]
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
     --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --no-tensorboard --quiet""".split()  # noqa: SIM905
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is nearly all that a tiny run does
@@ -173,7 +174,7 @@ def test_a_run_with_shapes_and_types_checked():
 
 def test_an_interrupted_run_leaves_whole_lines_and_no_result():
     process = start(*run("out", "--steps", "1000000", "--log-every", "5", "--method", "uniform"))
-    until = time.monotonic() + 300
+    until = time.monotonic() + 120
     while not (metrics := Path("out/metrics.jsonl")).exists() or metrics.read_text().count("\n") < 2:
         if process.poll() is not None or time.monotonic() > until: break
         time.sleep(.02)
