@@ -215,6 +215,14 @@ def test_batches_can_be_entered_anywhere():
     assert not np.array_equal(Batches(pieces(13), 3, seed=(1, 1)).at(0, 20)["label"], sequential[0])
 
 
+def test_a_spread_sample_holds_every_source_in_its_share():
+    label = np.repeat(np.int32([0, 1, 2]), (700, 200, 100))  # as a corpus comes: one source after another
+    pieces = Pieces(np.zeros((1000, 4), np.uint8), label, np.arange(1000, dtype=np.int32))
+    np.testing.assert_allclose(np.bincount(pieces.spread(50).label), [35, 10, 5], atol=1)
+    assert len(set(pieces.spread(999).document)) == 999
+    np.testing.assert_array_equal(pieces.spread(2000).document, pieces.document)
+
+
 def test_fewer_examples_than_a_batch_are_refused():
     Batches(pieces(4), 4, seed=(0,))
     with pytest.raises(UsageError, match="the specific set has 3 examples, fewer than a batch of 4"):

@@ -97,6 +97,11 @@ class Pieces(NamedTuple):
         "At most `count` pieces from the start; all if none is given."
         return Pieces(*(x[:count] for x in self))
 
+    def spread(self, count: int) -> "Pieces":
+        "At most `count` pieces, evenly spaced, so that every source has its share; all if there are not more."
+        size = len(self.label)
+        return Pieces(*(x[np.linspace(0, size - 1, min(count, size)).round().astype(int)] for x in self))
+
 class TextData(NamedTuple):
     """All parts of the data, disjoint by document.
 

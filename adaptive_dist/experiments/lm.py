@@ -150,7 +150,7 @@ def build(config: LMConfig) -> Experiment:
         generic=Batches(data.generic, c.batch_size*c.selection.downsampling, seed=(c.seed, 0), name="generic"),
         specific=Batches(data.specific_train, c.selection.specific_batch or c.batch_size, seed=(c.seed, 1), name="specific training"),
         labels=data.labels, base_share=dict(zip(data.labels, share, strict=True)),
-        evaluate=on(data.specific_valid.first(c.evaluate_examples), data.generic_test.first(c.evaluate_examples)),
+        evaluate=on(data.specific_valid.spread(c.evaluate_examples), data.generic_test.spread(c.evaluate_examples)),
         test=on(data.specific_test, data.generic_test))
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
