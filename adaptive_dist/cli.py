@@ -49,6 +49,7 @@ def demo_command(argv: Sequence[str]) -> None:
     parser.add_argument("--steps", type=int, help="training steps of each run (count) [as long as fits into ten minutes on two cores]")
     load_task("lm").demo(**vars(parser.parse_args(argv)))
 
+# %% ../nbs/cli.ipynb #cfcbdae0
 def main(argv: Sequence[str] | None = None) -> int:
     "Entry point: 0 when the result is complete, 2 with one line for what the user can mend, 130 when interrupted."
     argv = sys.argv[1:] if argv is None else argv

@@ -102,6 +102,7 @@ class Pieces(NamedTuple):
         size = len(self.label)
         return Pieces(*(x[np.linspace(0, size - 1, min(count, size)).round().astype(int)] for x in self))
 
+# %% ../../nbs/engine/data.ipynb #12f45fe8
 class TextData(NamedTuple):
     """All parts of the data, disjoint by document.
 
@@ -124,7 +125,7 @@ class TextData(NamedTuple):
 PARTS = ("generic", "specific_train", "specific_valid", "specific_test", "generic_test")
 FILES = {"tokens": np.uint8, "label": np.int32, "document": np.int32}
 
-# %% ../../nbs/engine/data.ipynb #12f45fe8
+# %% ../../nbs/engine/data.ipynb #e45c2a4b
 class Writer:
     "Appends documents to the three files of one part."
     def __init__(self, folder: Path, part: str, length: int, labels: dict[str, int]):
@@ -143,6 +144,7 @@ class Writer:
     def close(self) -> None:
         for file in self.files.values(): file.close()
 
+# %% ../../nbs/engine/data.ipynb #12e8ae3a
 def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     "Read both sources once and write all parts and `meta.json` to a folder."
     labels: dict[str, int] = {}
@@ -173,7 +175,7 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     meta = {"length": length, "labels": list(labels), "target": target[0] if len(target) == 1 else None, "report": report}
     (folder/"meta.json").write_text(json.dumps(meta, indent=1))
 
-# %% ../../nbs/engine/data.ipynb #e45c2a4b
+# %% ../../nbs/engine/data.ipynb #0ae5cda7
 def cache_root(config: DataConfig) -> Path:
     "The folder that holds all caches."
     if named := config.cache or os.environ.get("ADAPTIVE_DIST_CACHE"): return Path(named)
@@ -205,6 +207,7 @@ def prepare(config: DataConfig, length: int) -> TextData:
     data = open_parts(folder) or _build(folder, config, length)
     return data._replace(specific_train=data.specific_train.first(config.specific_size))
 
+# %% ../../nbs/engine/data.ipynb #d3a6445b
 def _build(folder: Path, config: DataConfig, length: int) -> TextData:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,7 @@ class StepInfo(NamedTuple):
 
 Step = Callable[[TrainState, Batch, Batch], tuple[TrainState, StepInfo]]
 
+# %% ../../nbs/engine/loop.ipynb #ab20ecb2
 def make_step(task: Task, selector: Selector, optimizer: optax.GradientTransformation, key: PRNGKeyArray) -> Step:
     """One step of Algorithm 1: `step(state, generic_batch, specific_batch) -> (state, info)`.
 
@@ -128,6 +129,7 @@ class Progress(NamedTuple):
     record: dict[str, Any]
     picked: Int[np.ndarray, "steps labels"]
 
+# %% ../../nbs/engine/loop.ipynb #edbb54b9
 def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *, steps: int, every: int, labels: Sequence[str],
           evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1) -> Iterator[Progress]:
     """Train until `steps`, yielding after every `every` steps.

@@ -137,6 +137,7 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
     write_json(out/"config.json", described)
     return _train(name, config, experiment, out, progress)
 
+# %% ../../nbs/engine/run.ipynb #7047bd4f
 def _train(name: str, config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> dict[str, Any]:
     from tqdm.auto import tqdm
     state, step = begin(config.seed, experiment)

@@ -108,6 +108,7 @@ class Quadratic(NamedTuple):
         offset = self.theta_star(alpha) - self.target
         return .5*offset @ self.specific_curvature @ offset
 
+# %% ../../nbs/method/problem.ipynb #8523cf7a
 def random_quadratic(key: PRNGKeyArray, n: int, d: int) -> Quadratic:
     "A well-conditioned random `Quadratic` of `n` generic examples in `d` dimensions whose optimal value is 0."
     keys = jax.random.split(key, 4)

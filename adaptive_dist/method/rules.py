@@ -109,6 +109,7 @@ def averaged(state: AverageState, new: PyTree, decay: float) -> tuple[PyTree, Av
     weight = decay*state.weight + (1 - decay)
     return optax.tree.scale(1/weight, mean), AverageState(mean, weight)
 
+# %% ../../nbs/method/rules.ipynb #e26a7950
 def dds(derivative: Kind = "exact", average: float = 0.) -> Rule:
     r"""Differentiable data selection: $u=-g_s$.
 
@@ -195,6 +196,7 @@ class SobaInfo(NamedTuple):
     direction_norm: Float[Array, ""]
     residual: Float[Array, ""]
 
+# %% ../../nbs/method/rules.ipynb #42734033
 def soba(
     hvp: HVP = "exact",
     damping: float = 0.,                                     # Tikhonov's lambda, in units of curvature
@@ -257,5 +259,6 @@ def soba(
 
     return Rule(init, judge)
 
+# %% ../../nbs/method/rules.ipynb #d387c7fb
 def _where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)

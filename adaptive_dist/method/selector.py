@@ -110,6 +110,7 @@ def adaptive(
 
     return Selector(init, select, update, lambda state, batch: weighting.score(state.alpha, batch))
 
+# %% ../../nbs/method/selector.ipynb #4e6f659f
 def _check_size(big_batch: Batch, size: int) -> int:
     large = batch_rows(big_batch)
     if large < size: raise ValueError(f"the big batch has {large} rows, fewer than the {size} to draw from it: make it larger")
