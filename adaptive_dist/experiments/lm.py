@@ -176,7 +176,8 @@ def demo(out: Path, steps: int | None = None, progress: bool = True) -> list[dic
     runs = {method: out/method for method in ("uniform", "soba")}
     results = [run("lm", change(preset, method=method), build, folder, progress) for method, folder in runs.items()]
     target = preset.data.specific.split(":")[-1]
-    panels = {"specific_loss": "specific loss, validation (nats per byte)", f"picked_share/{target}": "target's share of the picked examples"}
+    panels = {"specific_loss": "specific loss, validation (nats per byte)",
+              f"picked_share/{target}": "target's share of the picked examples"}
     plot_curves(runs, panels).savefig(out/"curves.png", dpi=120)
     print(comparison(results), f"curves: {out/'curves.png'}", sep="\n")
     return results
