@@ -1,13 +1,15 @@
 """Adapt the training distribution to a small target domain while training runs.
 
-`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.uniform`, `ad.adaptive`), what it is told
-(`ad.Task`, `ad.weighting`) and its parts (`ad.rules`, `ad.filtering`). Models, data and the training loop live in `adaptive_dist.models`,
-`adaptive_dist.engine` and `adaptive_dist.experiments`, and are imported only by name.
+`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`), what to compare it with (`ad.uniform`,
+`ad.mixing`, `ad.classifier`, `ad.cds`), what it is told (`ad.Task`, `ad.weighting`) and its parts (`ad.rules`, `ad.filtering`).
+Models, data and the training loop live in `adaptive_dist.models`, `adaptive_dist.engine` and `adaptive_dist.experiments`, and are imported
+only by name.
 """
 __version__ = "0.1.0"
 
 # nbdev_export writes the line above and leaves the rest of this file alone: public names are listed here by hand.
-from .method import filtering, rules, weighting
+from .method import baselines, filtering, rules, weighting
+from .method.baselines import cds, classifier, join, mixing, replay
 from .method.filtering import Filter, Selection
 from .method.problem import Task, check_task, rows, same_loss
 from .method.rules import Rule
@@ -16,5 +18,6 @@ from .method.weighting import Weighting
 
 __all__ = [
     "Filter", "Rule", "Selection", "Selector", "SelectorInfo", "SelectorState", "Task", "Weighting",
-    "adaptive", "anograd", "check_task", "dds", "filtering", "rows", "rules", "same_loss", "soba", "uniform", "weighting",
+    "adaptive", "anograd", "baselines", "cds", "check_task", "classifier", "dds", "filtering", "join", "mixing", "replay", "rows", "rules",
+    "same_loss", "soba", "uniform", "weighting",
 ]

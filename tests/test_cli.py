@@ -17,7 +17,8 @@ from adaptive_dist.experiments import lm
 LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs ignore
 SHELL = [sys.executable, "-c", f"import signal, sys; {LISTEN}; from adaptive_dist.cli import main; sys.exit(main())"]
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
-    --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --no-tensorboard --quiet""".split()  # noqa: SIM905
+    --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --fine-tune-steps 0
+    --no-tensorboard --quiet""".split()  # noqa: SIM905
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is nearly all that a tiny run does
 OWN = ["--generic", "texts", "--specific", "target.txt", "--generic-test", ".2"]
 RESULT = {"task", "method", "seed", "steps", "specific_loss", "generic_loss", "fine_tuned_specific_loss", "steps_per_second",

@@ -16,5 +16,10 @@ def uniform(): return flops(method="uniform")
     (3.3, dict(method="dds", derivative="exact")),
     (4.0, dict(method="anograd", derivative="exact")),
     (2.8, dict(method="dds", derivative="finite_difference")),
-    (3.5, dict(method="anograd", derivative="finite_difference"))])
+    (3.5, dict(method="anograd", derivative="finite_difference")),
+    (1.1, dict(method="mixing")),
+    (2.2, dict(method="mixing", mixing="two_gradients")),
+    (1.1, dict(method="cds")),
+    (1.3, dict(method="classifier")),
+    (1.3, dict(method="importance"))])
 def test_flops_per_step(limit, settings, uniform): assert flops(**settings)/uniform < limit

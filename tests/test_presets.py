@@ -2,11 +2,13 @@
 import gzip
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 from adaptive_dist.engine.config import change
 from adaptive_dist.engine.run import step_flops
+from adaptive_dist.engine.sources import PILE_SETS
 from adaptive_dist.experiments import lm
 
 @pytest.fixture
@@ -22,7 +24,24 @@ def copies(tmp_path):
     (tmp_path/"pile").mkdir()
     with (tmp_path/"pile"/"00.jsonl").open("w") as file:
         for i in range(80): file.write(json.dumps({"text": text(), "meta": {"pile_set_name": ("ArXiv", "Pile-CC")[i % 2]}}) + "\n")
+    (tmp_path/"rcv1").mkdir()
+    for i in range(40):
+        news = f"<newsitem itemid='{i}'><title>T{i}</title><headline>H{i}</headline><text><p>{text()}</p></text></newsitem>"
+        (tmp_path/"rcv1"/f"{i}newsML.xml").write_text(f"<?xml version='1.0' encoding='iso-8859-1' ?>{news}")
     return dict(generic=f"c4:{tmp_path/'c4'}", specific=f"pile:arxiv:{tmp_path/'pile'}", cache=str(tmp_path/"cache"))
+
+@pytest.mark.parametrize("target", lm.PUBLISHED)
+def test_each_published_setting_builds_on_rows_of_its_schema(target, copies):
+    name = PILE_SETS.get(target)
+    pile = Path(copies["cache"]).with_name("pile")/"00.jsonl"
+    if name: pile.write_text(pile.read_text().replace("ArXiv", name))
+    source = f"pile:{target}:{pile.parent}" if name else f"rcv1:{Path(copies['cache']).with_name('rcv1')}"
+    preset = lm.PRESETS[f"paper-{target}"]
+    assert source.startswith(preset.data.specific) or target == "reuters"
+    assert (preset.steps, preset.batch_size, preset.selection.downsampling, preset.data.specific_size) == (300_000, 128, 128, 10_000)
+    experiment = lm.build(change(preset, **{**copies, "specific": source}, batch_size=4, downsampling=4))
+    assert experiment.target == target and set(experiment.labels) == {target, "c4"}
+    assert experiment.specific.at(0, 2)["tokens"].shape == (2, 4, 256)
 
 @pytest.mark.parametrize("preset", ["paper", pytest.param("paper-large", marks=pytest.mark.slow)])
 def test_paper_presets_compile_on_rows_of_their_schema(preset, copies):

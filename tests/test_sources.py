@@ -1,6 +1,7 @@
-"Sources of text: each format, each thing that cannot be read, and the schemas of C4 and the Pile from local copies."
+"Sources of text: each format, each thing that cannot be read, and the schemas of C4, the Pile and RCV1 from local copies."
 import gzip
 import json
+import zipfile
 from pathlib import Path
 
 import pyarrow as pa
@@ -148,6 +149,158 @@ def test_domains_of_the_pile_that_cannot_be():
     for domain in ("opensubtitles", "openwebtext2"): assert f"leaves out {domain}" in message(f"pile:{domain}")
 
 
+def item(number, paragraphs, headline="Elbonia sells\n its cafés."):
+    "A newsitem of our invention, with all elements of the schema that Reuters' have."
+    text = "\n".join(f"<p>{p}</p>" for p in paragraphs)
+    return f"""<?xml version="1.0" encoding="iso-8859-1" ?>
+<newsitem itemid="{number}" id="root" date="1996-08-20" xml:lang="en">
+<title>ELBONIA: a title.</title>
+<headline>{headline}</headline>
+<byline>a byline</byline>
+<dateline>a dateline</dateline>
+<text>
+{text}
+</text>
+<copyright>(c) a copyright</copyright>
+<metadata>
+<codes class="bip:topics:1.0"><code code="CCAT"><editdetail attribution="an editor" action="confirmed" date="1996-08-20"/></code></codes>
+<dc element="dc.publisher" value="a publisher"/>
+</metadata>
+</newsitem>
+""".encode("latin-1")
+
+
+def write_zip(name, files):
+    "Write a zip archive that is compressed, its members in the order given; the name."
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(name, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in files.items(): archive.writestr(member, content)
+    return name
+
+
+def numbers(source, *args, **kwargs):
+    "The paragraphs of news that `item(n, [n])` makes up, as one string."
+    return " ".join(d.text.splitlines()[1] for d in documents(source, *args, **kwargs))
+
+
+@pytest.mark.parametrize(("content", "text"), [
+    (item(1, ["The mud  exchange\n\trose 3%.", "Zürich fell £1."]), "Elbonia sells its cafés.\nThe mud exchange rose 3%.\nZürich fell £1."),
+    (item(1, ["A &amp; B &lt; &#163;1 &quot;so&quot;", " "]), 'Elbonia sells its cafés.\nA & B < £1 "so"'),
+    (item(1, ["one <em>more</em> word", "", "two"]), "Elbonia sells its cafés.\none more word\ntwo"),
+    (item(1, ["one"], headline="").replace(b"a copyright", b"<p>a copyright</p>"), "one"),
+    (item(1, ["one"]).replace(b"<headline>", b"<x>").replace(b"</headline>", b"</x>"), "one"),
+    ("<newsitem><headline>Wörter</headline><text><p>eins</p></text></newsitem>", "Wörter\neins"),  # XML without a declaration is UTF-8
+])
+def test_news_is_headline_and_paragraphs(content, text):
+    write("rcv1/1newsML.xml", content)
+    write_zip("19960820.zip", {"1newsML.xml": Path("rcv1/1newsML.xml").read_bytes()})
+    for path in ("rcv1", "rcv1/1newsML.xml", "19960820.zip"): assert list(documents(f"rcv1:{path}")) == [(text, "reuters")]
+
+
+def test_news_comes_by_name_from_files_and_archives():
+    for name in ("19960820/3newsML.xml", "19960820/1newsML.xml", "19960822/9.XML", "7newsML.xml"):
+        write(f"rcv1/cd1/{name}", item(1, [Path(name).stem[0]]))
+    write_zip("rcv1/cd1/19960820.zip", {"5newsML.xml": item(5, ["5"]), "4newsML.xml": item(4, ["4"])})
+    write_zip("rcv1/cd1/19960821.ZIP", {"./day/8newsML.XML": item(8, ["8"])})
+    write_zip("rcv1/codes.zip", {"topic_codes.txt": "CCAT", "newsitem.dtd": "<!ELEMENT p>"})
+    before = sorted(Path().rglob("*"))
+    assert numbers("rcv1:rcv1") == numbers("rcv1:./rcv1/") == "1 3 4 5 8 9 7"
+    assert numbers("rcv1:rcv1", limit=3) == "1 3 4" and numbers("rcv1:rcv1/cd1/19960820.zip") == "4 5"
+    assert sorted(Path().rglob("*")) == before  # nothing is unpacked
+
+
+def test_news_is_read_no_further_than_asked_for():
+    write_zip("rcv1/1.zip", {"1.xml": item(1, ["1"]), "2.xml": "not XML"})
+    write("rcv1/2.zip", "no archive")
+    assert numbers("rcv1:rcv1", limit=1) == "1"
+
+
+def test_news_without_text_and_what_is_no_news_are_skipped():
+    for name in ("a.txt", "a.dtd", ".b.xml", ".c/1.xml", "._1newsML.xml"): write(f"rcv1/{name}", "no XML")
+    write_zip("rcv1/1.zip", {"__MACOSX/._1newsML.xml": "no XML", ".a/1.xml": "no XML", "a.txt": "no XML", "d.xml/a.txt": "no XML",
+                             "1newsML.xml": item(1, []), "2newsML.xml": item(2, ["", " \n"]), "3newsML.xml": item(3, ["3"]),
+                             "4newsML.xml": item(4, []).replace(b"<text>\n\n</text>", b"")})
+    assert numbers("rcv1:rcv1") == "3"
+
+
+SWELLING = "".join(f"<!ENTITY e{i} '{f'&e{i - 1};' * 10}'>" for i in range(1, 9))
+BOMB = f"<!DOCTYPE x [<!ENTITY e0 'ha'>{SWELLING}]><newsitem>&e8;</newsitem>"  # 200 MB of text
+OUTSIDE = "<!DOCTYPE x [<!ENTITY e SYSTEM 'secret.txt'>]><newsitem><text><p>&e;</p></text></newsitem>"
+
+
+@pytest.mark.parametrize(("content", "essentials"), [
+    ("", ["is not XML (no element found: line 1"]),
+    (item(1, ["one"]).replace(b"</p>", b""), ["is not XML (mismatched tag: line 10", "copy it again, or take it out"]),
+    (item(1, ["one"])[:300], ["is not XML ("]),
+    (item(1, ["one"]).replace(b"iso-8859-1", b"klingon"), ["is not XML (unknown encoding: klingon)"]),
+    (item(1, ["one"]).replace(b"iso-8859-1", b"shift_jis"), ["is not XML (multi-byte encodings are not supported)"]),
+    (item(1, ["W\xf6rt"]).replace(b"iso-8859-1", b"utf-8"), ["is not XML (not well-formed (invalid token): line 5"]),
+    ("<codes><code/></codes>", ["is XML, but no newsitem (it begins with <codes>)", "take it out"]),
+    ("<html><newsitem/></html>", ["is XML, but no newsitem (it begins with <html>)"]),
+    (BOMB, ["is not XML (limit on input amplification factor"]),
+    (OUTSIDE, ["is not XML (undefined entity &e;"]),
+])
+def test_what_is_no_news_ends_with_one_line_that_names_it(content, essentials):
+    write("secret.txt", "secret")
+    write("rcv1/1newsML.xml", item(1, ["1"]))
+    write("rcv1/2newsML.xml", content)
+    write_zip("19960820.zip", {"1newsML.xml": item(1, ["1"]), "2newsML.xml": Path("rcv1/2newsML.xml").read_bytes()})
+    for path in ("rcv1", "19960820.zip"):
+        for essential in (f"{path}/2newsML.xml is", *essentials): assert essential in message(f"rcv1:{path}")
+
+
+@pytest.mark.parametrize(("source", "essentials"), [
+    ("rcv1", ["rcv1 needs a path", "NIST", "rcv1:PATH"]),
+    ("rcv1:", ["rcv1 needs a path", "NIST", "rcv1:PATH"]),
+    ("rcv1:nowhere", ["no such file or folder: nowhere;", "rcv1:PATH"]),
+    ("rcv1:a.txt", ["cannot tell what a.txt holds", "(.xml, .zip)"]),
+    ("rcv1:empty.xml", ["empty.xml is empty"]),
+    ("rcv1:notes", ["the folder notes holds no file that can be read", "(.xml, .zip)"]),
+])
+def test_news_that_is_not_there_ends_with_one_line(source, essentials):
+    for name in ("a.txt", "notes/a.txt"): write(name, "one")
+    write("empty.xml", "")
+    for essential in essentials: assert essential in message(source)
+    with pytest.raises(UsageError) as caught: fingerprint(source)
+    assert str(caught.value) == message(source)
+
+
+def test_broken_and_forbidden_archives_end_with_one_line(monkeypatch):
+    whole = Path(write_zip("whole.zip", {"1newsML.xml": item(1, ["one"] * 99)})).read_bytes()
+    write("rcv1/cut.zip", whole[:-9])
+    write("wrong.zip", whole[:80] + b"\xff" * 9 + whole[89:])  # within the compressed item
+    write("locked.zip", whole.replace(b"PK\1\2\x14\3\x14\0\0\0", b"PK\1\2\x14\3\x14\0\1\0").replace(
+        b"PK\3\4\x14\0\0\0", b"PK\3\4\x14\0\1\0"))
+    write_zip("codes.zip", {"codes.txt": "CCAT"})
+    write_zip("hollow.zip", {"1newsML.xml": item(1, [])})
+    for path, essential in {"rcv1": "rcv1/cut.zip (File is not a zip file): copy it again", "wrong.zip": "cannot read wrong.zip (",
+                            "locked.zip": "cannot read locked.zip (File '1newsML.xml' is encrypted"}.items():
+        assert essential in message(f"rcv1:{path}")
+    for source in ("rcv1:codes.zip", "rcv1:hollow.zip"): assert f"{source} holds no text: name another folder, of news" in message(source)
+    def forbidden(*args): raise PermissionError(13, "Permission denied")
+    monkeypatch.setattr(Path, "iterdir", forbidden)  # chmod does not stop root
+    assert "cannot read rcv1: Permission denied; mend" in message("rcv1:rcv1")
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert "cannot read 1.xml ([Errno 13] Permission denied)" in message(f"rcv1:{write('1.xml', 'one')}")
+
+
+def test_fingerprint_of_news_is_of_its_content():
+    def news(root, files, archived):
+        for name, content in files.items(): write(f"{root}/{name}", content)
+        write_zip(f"{root}/19960821.zip", archived)
+        return fingerprint(f"rcv1:{root}")
+    loose, archived = {"19960820/1newsML.xml": item(1, ["1"])}, {"2newsML.xml": item(2, ["2"])}
+    seen = {news("a", loose, archived)}
+    write("a/19960820/notes.txt", "not read")
+    write("a/.hidden.xml", "not read")
+    Path("a").rename("z")  # the label is always the same
+    assert fingerprint("rcv1:z") in seen and fingerprint("rcv1:./z/") in seen
+    seen |= {news("b", {"19960820/1newsML.xml": item(1, ["one"])}, archived), news("c", loose, {"2newsML.xml": item(2, ["two"])}),
+             news("d", {**loose, "19960820/3.xml": item(3, ["3"])}, archived), news("e", loose, {**archived, "4.xml": item(4, ["4"])}),
+             fingerprint("rcv1:z/19960820"), fingerprint("rcv1:z/19960821.zip")}
+    assert len(seen) == 7
+
+
 def test_class_numbers_of_a_copy_become_names():
     from datasets import ClassLabel, Dataset, Features, Value
     features = Features({"text": Value("string"), "topic": ClassLabel(names=["verse", "prose"])})
@@ -188,5 +341,9 @@ def test_a_source_within_another():
     assert is_part("world/sea", "world") and is_part("world/rows.jsonl", "./world") and is_part("./world/4.txt", "world/4.txt")
     assert not is_part("world", "world/sea") and not is_part("embedded", "world") and not is_part("c4", "world")
     assert is_part("embedded:AWS", "embedded") and not is_part("embedded:Security", "embedded") and not is_part("embedded:AWS", "world")
+    write("world/1.xml", item(1, ["1"]))
+    news = ("rcv1:world", "rcv1:world/1.xml", "world", "world/1.xml", "embedded", "embedded:AWS", "c4")
+    for a in news[:2]:
+        for b in news: assert is_part(a, b) == is_part(b, a) == (a == b)
     for pair in (("world/4.txt", "world"), ("world", "world/4.txt")):
         with pytest.raises(UsageError, match="many documents by itself and one in the folder"): is_part(*pair)

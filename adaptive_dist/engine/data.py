@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'FILES', 'DataConfig', 'text_hash', 'split_specific', 'encode', 'decode', 'Pieces', 'TextData', 'Writer',
-           'write_parts', 'cache_root', 'open_parts', 'prepare', 'Batches']
+           'write_parts', 'cache_root', 'open_parts', 'identity', 'prepare', 'Batches', 'Joined']
 
 # %% ../../nbs/engine/data.ipynb #ee7b0f84
 import hashlib
@@ -31,9 +31,11 @@ from .sources import documents, fingerprint, is_part
 @dataclass(frozen=True)
 class DataConfig:
     "Where text comes from and how it is split."
-    generic: str = setting("embedded", "generic text: embedded, c4[:COPY], hub:NAME[:CONFIG[:SPLIT]], a file or a folder (source)")
+    generic: str = setting(
+        "embedded", "generic text: embedded, c4[:COPY], rcv1:PATH, hub:NAME[:CONFIG[:SPLIT]], a file or a folder (source)")
     specific: str = setting(
-        "embedded:Biology and health sciences", "specific text: embedded:LABEL, pile:DOMAIN[:COPY], hub:..., a file or a folder (source)")
+        "embedded:Biology and health sciences",
+        "specific text: embedded:LABEL, pile:DOMAIN[:COPY], rcv1:PATH (your licensed copy), hub:..., a file or a folder (source)")
     planted: float = setting(
         .5, "share of the specific documents left in the generic set, if the one source is part of the other (0 to 1)",
         at_least=0, at_most=.9)
@@ -195,15 +197,19 @@ def open_parts(folder: Path) -> TextData | None:
         parts[name] = Pieces(*arrays)
     return TextData(**parts, labels=tuple(meta["labels"]), target=meta["target"], report=meta["report"])
 
+def identity(config: DataConfig, length: int) -> str:
+    "A hexadecimal digest of what goes into all parts: contents of both sources, and settings that shape what is made of them."
+    shaping = {k: v for k, v in asdict(config).items() if k not in ("cache", "generic", "specific", "specific_size")}
+    parts = {"format": 2, "length": length, "sources": [fingerprint(config.generic), fingerprint(config.specific)],
+             "part": is_part(config.specific, config.generic), **shaping}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
 def prepare(config: DataConfig, length: int) -> TextData:
     """The data of a configuration in pieces of `length` bytes: from the cache, or read, split, cut and cached.
 
     Raises `UsageError` for sources that cannot be used, and for a folder that cannot be written.
     """
-    shaping = {k: v for k, v in asdict(config).items() if k not in ("cache", "generic", "specific", "specific_size")}
-    identity = {"format": 2, "length": length, "sources": [fingerprint(config.generic), fingerprint(config.specific)],
-                "part": is_part(config.specific, config.generic), **shaping}
-    folder = cache_root(config)/hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:32]
+    folder = cache_root(config)/identity(config, length)
     data = open_parts(folder) or _build(folder, config, length)
     return data._replace(specific_train=data.specific_train.first(config.specific_size))
 
@@ -228,11 +234,15 @@ def _build(folder: Path, config: DataConfig, length: int) -> TextData:
 
 # %% ../../nbs/engine/data.ipynb #cd5c57ca
 class Batches:
-    "Shuffled batches with random access by step; `UsageError` if there are fewer pieces than one batch."
-    def __init__(self, pieces: Pieces, batch_size: int, seed: Sequence[int], name: str = "data"):
+    """Shuffled batches with random access by step; `columns` are further values, one per piece, that travel with them.
+
+    Raises `UsageError` if there are fewer pieces than one batch.
+    """
+    def __init__(self, pieces: Pieces, batch_size: int, seed: Sequence[int], name: str = "data", **columns: np.ndarray):
         if len(pieces.label) < batch_size:
             raise UsageError(f"the {name} set has {len(pieces.label)} examples, fewer than a batch of {batch_size}: "
                              "give more text or make the batch smaller")
+        self.columns = {"tokens": pieces.tokens, "label": pieces.label, **columns}
         self.pieces, self.batch_size, self.seed = pieces, batch_size, tuple(seed)
         self.per_epoch = len(pieces.label)//batch_size
         self.epoch, self.order = -1, np.empty(0, np.int64)
@@ -245,6 +255,15 @@ class Batches:
         return self.order[at*self.batch_size:(at + 1)*self.batch_size]
 
     def at(self, step: int, count: int) -> dict[str, Any]:
-        "Batches of steps `step` to `step + count - 1`, stacked: `tokens` and `label`."
+        "Batches of steps `step` to `step + count - 1`, stacked: `tokens`, `label` and further columns."
         rows = np.stack([self.rows(s) for s in range(step, step + count)])
-        return {"tokens": self.pieces.tokens[rows], "label": self.pieces.label[rows]}
+        return {name: values[rows] for name, values in self.columns.items()}
+
+class Joined:
+    "Big batches for mixing: the rows of one reader, then those of another."
+    def __init__(self, generic: Batches, specific: Batches): self.generic, self.specific = generic, specific
+
+    def at(self, step: int, count: int) -> dict[str, Any]:
+        "Batches of steps `step` to `step + count - 1`, stacked."
+        specific = self.specific.at(step, count)
+        return {name: np.concatenate([values, specific[name]], axis=1) for name, values in self.generic.at(step, count).items()}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'claim', 'differences', 'begin', 'first_batches', 'step_flops', 'run',
-           'restore', 'peak_memory_bytes']
+           'last_share', 'restore', 'device', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
 import contextlib
@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
-import numpy as np
 import optax
 from jaxtyping import PRNGKeyArray
 
 from ..method.problem import Batch, Params, Task, check_task
 from ..method.selector import Selector
-from .checkpoint import load_state, save_state
+from .checkpoint import load_state, save_state, saved_steps
 from .config import check, flag, setting
 from .errors import UsageError
+from .fine_tuning import FineTuningConfig, fine_tune
 from .loop import Reader, Step, TrainState, init_state, make_chunk, make_step, train
-from .metrics import Metrics, plain, write_json
+from .metrics import Metrics, plain, read_metrics, write_json
 
 # %% ../../nbs/engine/run.ipynb #4eafeba0
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +41,9 @@ class RunConfig:
     log_every: int = setting(100, "steps between metrics lines, run in one dispatch (count)", at_least=1)
     evaluate_every: int = setting(2_000, "steps between evaluations on held-out data (count)", at_least=1)
     tensorboard: bool = setting(True, "also write TensorBoard event files")
+    store_weighting_every: int | None = setting(
+        None, "steps between stored weighting networks, a multiple of --log-every (count); none: not stored", at_least=1)
+    fine_tuning: FineTuningConfig = dataclasses.field(default_factory=FineTuningConfig)
 
 class Experiment(NamedTuple):
     """What a task brings to a run.
@@ -52,8 +55,12 @@ class Experiment(NamedTuple):
     - `generic`, `specific`: readers of training batches; generic ones hold the row's label under `"label"`
     - `labels`: names of the domain labels
     - `base_share`: share of each label in the generic set
+    - `target`: the label of the specific set, if it has one
+    - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
     - `evaluate(params)`: numbers that join the metrics, from validation data
-    - `test(params)`: numbers that join the result, from test data; called once, at the end
+    - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result
+    - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
+      has it, and the seconds that it took
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -63,8 +70,11 @@ class Experiment(NamedTuple):
     specific: Reader
     labels: tuple[str, ...]
     base_share: dict[str, float]
+    target: str | None
+    validate: Callable[[Params], float]
     evaluate: Callable[[Params], dict[str, float]]
     test: Callable[[Params], dict[str, float]]
+    prepare: Callable[[bool], tuple[Reader, float]] | None = None
 
 Config = TypeVar("Config", bound=RunConfig)
 Build = Callable[[Config], Experiment]
@@ -129,45 +139,82 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
     new = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # Path.exists raises where access is denied
     try:
         if held := claim(out, described): return held
-        experiment = build(config)
+        _check_storable(config, experiment := build(config))
     except BaseException:
         with contextlib.suppress(OSError):
             for folder in new: folder.rmdir()
         raise
     write_json(out/"config.json", described)
-    return _train(name, config, experiment, out, progress)
+    prepared = 0.
+    if experiment.prepare:
+        reader, prepared = experiment.prepare(progress)
+        experiment = experiment._replace(generic=reader)
+    if config.steps in saved_steps(out/"checkpoints"): state, records = restore(out, experiment), read_metrics(out)
+    else: state, records = _train(config, experiment, out, progress)
+    tuned = _fine_tune(config, experiment, out, state.params)
+    seconds = records[-1]["seconds"]
+    result = {"task": name, "method": config.method, "seed": config.seed, "steps": config.steps,
+              **experiment.test(state.params), "validation_specific_loss": records[-1]["specific_loss"], **tuned,
+              "steps_per_second": config.steps/seconds, "seconds": seconds, "compile_seconds": records[0]["compile_seconds"],
+              "preparation_seconds": prepared, "peak_memory_bytes": peak_memory_bytes(), "device": device(),
+              "target_label": experiment.target,
+              "picked_share": last_share(records, config.steps), "base_share": experiment.base_share}
+    write_json(out/"result.json", result)
+    return plain(result)
 
 # %% ../../nbs/engine/run.ipynb #7047bd4f
-def _train(name: str, config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> dict[str, Any]:
+def _train(config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> tuple[TrainState, list[dict[str, Any]]]:
     from tqdm.auto import tqdm
     state, step = begin(config.seed, experiment)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels))
+    _store_weighting(config.store_weighting_every, out, state)
     progressing = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
                         labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every)
-    picked, records = [], []
     with (Metrics(out, config.tensorboard) as metrics,
           tqdm(total=config.steps, unit="step", desc=config.method, disable=not progress) as bar):
         for now in progressing:
             metrics.write(now.record)
-            records.append(now.record)
-            picked.append(now.picked)
             bar.update(len(now.picked))
             bar.set_postfix({k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}, refresh=False)
             state = now.state
+            _store_weighting(config.store_weighting_every, out, state)
     save_state(out/"checkpoints", config.steps, state)
-    last = np.concatenate(picked)[-max(1, config.steps//10):].sum(0)
-    seconds = records[-1]["seconds"]
-    result = {"task": name, "method": config.method, "seed": config.seed, "steps": config.steps,
-              **experiment.test(state.params), "fine_tuned_specific_loss": None,
-              "steps_per_second": config.steps/seconds, "seconds": seconds, "compile_seconds": records[0]["compile_seconds"],
-              "peak_memory_bytes": peak_memory_bytes(),
-              "picked_share": dict(zip(experiment.labels, last/last.sum(), strict=True)), "base_share": experiment.base_share}
-    write_json(out/"result.json", result)
-    return plain(result)
+    return state, read_metrics(out)
 
+def _fine_tune(config: RunConfig, experiment: Experiment, out: Path, params: Params) -> dict[str, Any]:
+    if not config.fine_tuning.fine_tune_steps: return {"fine_tuned_specific_loss": None}
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    best = fine_tune(params, experiment.task.specific, experiment.specific, experiment.validate, config.fine_tuning, config.batch_size, key)
+    save_state(out/"fine_tuned", best.step, best.params)
+    losses = {f"fine_tuned_{name}": loss for name, loss in experiment.test(best.params).items()}
+    return {**losses, "fine_tuning": {**best._asdict(), "params": None}}
+
+def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
+    "Share of each label among the rows picked in the last tenth of `steps`, rounded up to whole records."
+    ends = [0, *(r["step"] for r in records)]
+    last = [(r["picked_share"], end - start) for r, start, end in zip(records, ends, ends[1:], strict=False) if end > steps - steps/10]
+    return {label: sum(share[label]*n for share, n in last)/sum(n for _, n in last) for label in last[0][0]}
+
+# %% ../../nbs/engine/run.ipynb #aa674846
+def _store_weighting(every: int | None, out: Path, state: TrainState) -> None:
+    if every and int(state.step) % every == 0: save_state(out/"weightings", int(state.step), state.selector.alpha)
+
+def _check_storable(config: RunConfig, experiment: Experiment) -> None:
+    if (every := config.store_weighting_every) is None: return
+    if every % config.log_every: raise UsageError(f"--store-weighting-every {every} must be a multiple of --log-every {config.log_every}")
+    if not hasattr(jax.eval_shape(lambda: begin(0, experiment)[0].selector), "alpha"):
+        raise UsageError(f"--method {config.method} has no weighting network to store: leave out --store-weighting-every")
+
+# %% ../../nbs/engine/run.ipynb #74bbda57
 def restore(out: Path | str, experiment: Experiment) -> TrainState:
     "The state in which a run ended: the model, the selector and all they carry. `UsageError` if `out` holds no checkpoint."
     return load_state(Path(out)/"checkpoints", jax.eval_shape(lambda: begin(0, experiment)[0]))
+
+def device() -> str:
+    "What the run ran on: kind of device and how many, or the processor cores that the process may use."
+    found = jax.local_devices()
+    if found[0].platform != "cpu": return f"{len(found)} x {found[0].device_kind}"
+    return f"cpu, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
 
 def peak_memory_bytes() -> int:
     "Largest memory in use so far: of the first accelerator, or of this process (resident set) where there is none."
