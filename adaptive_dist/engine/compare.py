@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -63,12 +64,14 @@ class Job(NamedTuple):
     - `target`, `variant`, `seed`: its place in the grid
     - `config`: its configuration
     - `folder`: where it goes
+    - `after`: folders of the runs that it needs
     """
     target: str
     variant: str
     seed: int
     config: RunConfig
     folder: Path
+    after: tuple[Path, ...] = ()
 
 def slug(name: str) -> str:
     "A name as a folder's name."
@@ -80,11 +83,16 @@ def configured(config: RunConfig, flags: Sequence[str]) -> RunConfig:
     add_settings(parser, config)
     return from_arguments(config, vars(parser.parse_args(flags)))
 
-def job(out: Path, config: RunConfig, target: tuple[str, Sequence[str]], variant: Variant, choice: Sequence[str], seed: int) -> Job:
-    "The run of one choice of a variant with one seed."
-    chosen = configured(config, [*target[1], *choice, "--seed", str(seed)])
+def job(out: Path, config: RunConfig, target: tuple[str, Sequence[str]], variant: Variant, choice: Sequence[str], seed: int,
+        grid: Sequence[Variant] = ()) -> Job:
+    "The run of one choice of a variant with one seed; `grid` are all variants, which it may name by number."
     name = variant.name if len(variant.choices) == 1 else "+".join([choice[1], *map("=".join, _pairs(choice[2:]))])
-    return Job(target[0], variant.name, seed, chosen, out/slug(target[0])/f"{slug(name)}-{seed}")
+    needs = [int(k) for value in choice for k in re.findall(r"{(\d+)}", value)]
+    if any(k >= len(grid) for k in needs): raise UsageError(f"--methods {variant.name}: there is no variant number {max(needs)}")
+    folders = [out/slug(target[0])/f"{slug(v.name)}-{seed}" for v in grid]
+    flags = [re.sub(r"{(\d+)}", lambda k: str(folders[int(k[1])]), value) for value in choice]
+    chosen = configured(config, [*target[1], *flags, "--seed", str(seed)])
+    return Job(target[0], variant.name, seed, chosen, out/slug(target[0])/f"{slug(name)}-{seed}", tuple(folders[k] for k in needs))
 
 def _pairs(flags: Sequence[str]) -> Iterable[tuple[str, str]]:
     return ((name.lstrip("-").replace("-", "_"), value) for name, value in zip(flags[::2], flags[1::2], strict=True))
@@ -130,7 +138,9 @@ def may_share(finished: Sequence[dict[str, Any]]) -> bool:
 
 # %% ../../nbs/engine/compare.ipynb #7357094e
 def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: int = 2, progress: bool = True) -> None:
-    """Run all jobs that have no result yet, `together` at a time if they fit; the first failure ends all with its own line.
+    """Run all jobs that have no result yet, `together` at a time if they fit, each after those that it needs.
+
+    The first failure ends all, with its own line.
 
     However it ends, it ends what runs, and waits for it. Raises `UsageError` with what the failed run said.
     """
@@ -140,32 +150,37 @@ def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: 
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     share = len(cores)//together
     free = [set(cores[k*share:(k + 1)*share]) for k in reversed(range(together))]
-    running: dict[subprocess.Popen, tuple[Job, set[int]]] = {}
-    with tqdm(total=sum(j.config.steps for j in waiting), unit="step", desc=f"{len(waiting)} runs", disable=not progress) as bar:
+    running: dict[subprocess.Popen, tuple[Job, set[int], Path]] = {}
+    with (tempfile.TemporaryDirectory() as logs,
+          tqdm(total=sum(j.config.steps for j in waiting), unit="step", desc=f"{len(waiting)} runs", disable=not progress) as bar):
         done = 0
         try:
-            while waiting or running:
-                while waiting and free and (not running or may_share(finished)):
-                    slot, j = free.pop(), waiting.pop(0)
-                    with confined(slot):
-                        process = subprocess.Popen(command(j), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-                    running[process] = j, slot
+            while running or waiting:
+                while (ready := [j for j in waiting if all((f/"result.json").exists() for f in j.after)]) and free and (
+                        not running or may_share(finished)):
+                    slot, j = free.pop(), ready[0]
+                    waiting.remove(j)
+                    log = Path(logs, str(len(waiting)))  # a pipe that nobody reads can fill, and stop the run
+                    with confined(slot), log.open("w") as errors:
+                        process = subprocess.Popen(command(j), stdout=subprocess.DEVNULL, stderr=errors)
+                    running[process] = j, slot, log
+                if not running: raise UsageError(f"{waiting[0].folder}: needs {waiting[0].after[0]}, which nothing makes")
                 time.sleep(.2)
                 for process in [p for p in running if p.poll() is not None]:
-                    j, slot = running.pop(process)
+                    j, slot, log = running.pop(process)
                     free.append(slot)
                     done += j.config.steps
-                    if process.returncode or not (r := result_of(j)): raise UsageError(f"{j.folder}: {_said(process)}")
+                    if process.returncode or not (r := result_of(j)): raise UsageError(f"{j.folder}: {_said(process, log)}")
                     finished.append(r)
-                states = {j.folder.name: _last_step(j) for j, _ in running.values()}
+                states = {j.folder.name: _last_step(j) for j, *_ in running.values()}
                 bar.n = done + sum(states.values())
                 bar.set_postfix_str(", ".join(f"{name} {step}" for name, step in states.items()))
         finally:
             for process in running: process.terminate()
-            for process in running: process.communicate()
+            for process in running: process.wait()
 
-def _said(process: subprocess.Popen) -> str:
-    lines = process.communicate()[1].strip().splitlines()
+def _said(process: subprocess.Popen, log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("adaptive-dist: ") if lines else f"ended with status {process.returncode}"
 
 def _last_step(j: Job) -> int:
@@ -342,7 +357,7 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     """
     wanted = variants(methods)
     grid = [(target, v) for target in targets.items() for v in wanted]
-    def jobs(target, v, seed): return [job(out, config, target, v, choice, seed) for choice in v.choices]
+    def jobs(target, v, seed): return [job(out, config, target, v, choice, seed, wanted) for choice in v.choices]
     for target, v in grid: jobs(target, v, 0)
     def command(j):
         flags = [*flags_of(j.config, preset[1]), "--out", str(j.folder), "--quiet"]
@@ -350,7 +365,7 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     execute([j for target, v in grid for j in jobs(target, v, 0)], command, together, progress)
     chosen = {(target[0], v.name): v.choices[[j.folder for j in jobs(target, v, 0)].index(choose(jobs(target, v, 0)).folder)]
               for target, v in grid}
-    final = [job(out, config, target, v, chosen[target[0], v.name], seed) for seed in range(seeds) for target, v in grid]
+    final = [job(out, config, target, v, chosen[target[0], v.name], seed, wanted) for seed in range(seeds) for target, v in grid]
     execute(final, command, together, progress)
     final.sort(key=lambda j: (list(targets).index(j.target), [v.name for v in wanted].index(j.variant), j.seed))
     described = f"adaptive-dist compare {task} --preset {preset[0]} --methods {methods} --seeds {seeds} --out {out}"
