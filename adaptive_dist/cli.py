@@ -8,6 +8,7 @@ __all__ = ['TASKS', 'load_task', 'run_command', 'compare_command', 'demo_command
 # %% ../nbs/cli.ipynb #88364150
 import importlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -79,7 +80,8 @@ def compare_command(task: str, argv: Sequence[str]) -> None:
     targets = {t: module.TARGETS[t] for t in names} or {next(v for f, v in settings(config) if f.name == "specific"): ()}
     out = arguments["out"] or Path("runs")/f"compare-{task}-{arguments['study']}"
     print(compare(task, (name, module.PRESETS[name]), config, targets, arguments["methods"], arguments["seeds"], out,
-                  min(arguments["jobs"], os.cpu_count() or 1), progress=not arguments["quiet"]))
+                  min(arguments["jobs"], os.cpu_count() or 1), progress=not arguments["quiet"],
+                  command_line=shlex.join(["adaptive-dist", "compare", task, *argv])))
     print(f"tables, curves and report: {out}")
 
 # %% ../nbs/cli.ipynb #c50e680d

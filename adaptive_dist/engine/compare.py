@@ -349,11 +349,11 @@ def write_report(out: Path, title: str, command: str, jobs: Sequence[Job]) -> st
 
 # %% ../../nbs/engine/compare.ipynb #401ecf39
 def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets: Mapping[str, Sequence[str]], methods: str, seeds: int,
-            out: Path, together: int = 2, progress: bool = True) -> str:
+            out: Path, together: int = 2, progress: bool = True, command_line: str = "") -> str:
     """Run every variant on every target with seeds 0 to `seeds` - 1, then write tables, curves and a report to `out`; return the tables.
 
-    `preset` names the configuration that `config` was made from. Runs with a result are not repeated. Raises `UsageError` for unusable
-    settings before anything starts, and for the first run that fails.
+    `preset` names the configuration that `config` was made from; `command_line` is shown above the tables. Runs with a result are not
+    repeated. Raises `UsageError` for unusable settings before anything starts, and for the first run that fails.
     """
     wanted = variants(methods)
     grid = [(target, v) for target in targets.items() for v in wanted]
@@ -368,5 +368,4 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     final = [job(out, config, target, v, chosen[target[0], v.name], seed, wanted) for seed in range(seeds) for target, v in grid]
     execute(final, command, together, progress)
     final.sort(key=lambda j: (list(targets).index(j.target), [v.name for v in wanted].index(j.variant), j.seed))
-    described = f"adaptive-dist compare {task} --preset {preset[0]} --methods {methods} --seeds {seeds} --out {out}"
-    return write_report(out, f"{task}: {', '.join(targets)}", described, final)
+    return write_report(out, f"{task}: {', '.join(targets)}", command_line or f"{methods}, {seeds} seeds, preset {preset[0]}", final)
