@@ -77,6 +77,7 @@ def slug(name: str) -> str:
     "A name as a folder's name."
     return re.sub(r"[^\w.+=-]+", "_", name).strip("_")
 
+# %% ../../nbs/engine/compare.ipynb #1c9b4175
 def configured(config: RunConfig, flags: Sequence[str]) -> RunConfig:
     "The configuration with command-line flags applied; `UsageError` if one is unknown or out of range."
     parser = Parser("adaptive-dist compare", allow_abbrev=False, add_help=False)
@@ -140,9 +141,7 @@ def may_share(finished: Sequence[dict[str, Any]]) -> bool:
 def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: int = 2, progress: bool = True) -> None:
     """Run all jobs that have no result yet, `together` at a time if they fit, each after those that it needs.
 
-    The first failure ends all, with its own line.
-
-    However it ends, it ends what runs, and waits for it. Raises `UsageError` with what the failed run said.
+    The first failure ends all. However it ends, it ends what runs, and waits for it. Raises `UsageError` with what the failed run said.
     """
     from tqdm.auto import tqdm
     waiting = [j for j in jobs if result_of(j) is None]
@@ -179,6 +178,7 @@ def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: 
             for process in running: process.terminate()
             for process in running: process.wait()
 
+# %% ../../nbs/engine/compare.ipynb #34180a75
 def _said(process: subprocess.Popen, log: Path) -> str:
     lines = log.read_text(errors="replace").strip().splitlines()
     return lines[-1].removeprefix("adaptive-dist: ") if lines else f"ended with status {process.returncode}"
@@ -313,6 +313,7 @@ NOTES = (
     "Gains are paired by seed: the loss of uniform sampling minus the method's. Fine-tuning and settings were chosen on validation data.",
     "The target's share is that of the last tenth of a run; mixing picks from the specific training set itself.")
 
+# %% ../../nbs/engine/compare.ipynb #9fe2a9e7
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     "Write rows to a CSV file, with all their fields as columns."
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -357,15 +358,13 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     """
     wanted = variants(methods)
     grid = [(target, v) for target in targets.items() for v in wanted]
-    def jobs(target, v, seed): return [job(out, config, target, v, choice, seed, wanted) for choice in v.choices]
-    for target, v in grid: jobs(target, v, 0)
+    first = [[job(out, config, target, v, choice, 0, wanted) for choice in v.choices] for target, v in grid]
     def command(j):
         flags = [*flags_of(j.config, preset[1]), "--out", str(j.folder), "--quiet"]
         return [sys.executable, "-c", MAIN, "run", task, "--preset", preset[0], *flags]
-    execute([j for target, v in grid for j in jobs(target, v, 0)], command, together, progress)
-    chosen = {(target[0], v.name): v.choices[[j.folder for j in jobs(target, v, 0)].index(choose(jobs(target, v, 0)).folder)]
-              for target, v in grid}
-    final = [job(out, config, target, v, chosen[target[0], v.name], seed, wanted) for seed in range(seeds) for target, v in grid]
-    execute(final, command, together, progress)
-    final.sort(key=lambda j: (list(targets).index(j.target), [v.name for v in wanted].index(j.variant), j.seed))
+    execute([j for several in first for j in several], command, together, progress)
+    chosen = [v.choices[several.index(choose(several))] for (_, v), several in zip(grid, first, strict=True)]
+    final = [job(out, config, target, v, choice, seed, wanted)
+             for (target, v), choice in zip(grid, chosen, strict=True) for seed in range(seeds)]
+    execute(sorted(final, key=lambda j: j.seed), command, together, progress)
     return write_report(out, f"{task}: {', '.join(targets)}", command_line or f"{methods}, {seeds} seeds, preset {preset[0]}", final)

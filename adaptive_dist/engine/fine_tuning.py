@@ -46,6 +46,7 @@ class FineTuned(NamedTuple):
     loss: float
     tried: list[dict[str, Any]]
 
+# %% ../../nbs/engine/fine_tuning.ipynb #c34bde32
 def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[Params], float], config: FineTuningConfig,
               batch_size: int, key: PRNGKeyArray) -> FineTuned:
     """Minimise `loss` on the batches of `reader` with Adam, at several constant learning rates; keep what `validate` finds best.

@@ -181,6 +181,7 @@ def _train(config: RunConfig, experiment: Experiment, out: Path, progress: bool)
     save_state(out/"checkpoints", config.steps, state)
     return state, read_metrics(out)
 
+# %% ../../nbs/engine/run.ipynb #50e0595d
 def _fine_tune(config: RunConfig, experiment: Experiment, out: Path, params: Params) -> dict[str, Any]:
     if not config.fine_tuning.fine_tune_steps: return {"fine_tuned_specific_loss": None}
     key = jax.random.fold_in(jax.random.key(config.seed), 1)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from . import filtering
 from .filtering import Filter, Selection
 from .problem import Batch, batch_rows, rows
-from .selector import Selector, check_size
+from .selector import Selector, check_size, stateless
 from .weighting import Alpha, Weighting, relative_entropy
 
 # %% ../../nbs/method/baselines.ipynb #00d05719
@@ -43,7 +43,6 @@ def mixing(*, g: float,                                             # proportion
     if not 0 <= g <= 1: raise ValueError(f"g={g!r} must be a proportion in [0, 1]; 1 is all generic")
     most = batch_size if form == "two_gradients" else min(batch_size, int((1 - g)*batch_size + 1))
     if specific_rows < most: raise ValueError(f"specific_rows={specific_rows!r} is fewer than the {most} that may be drawn: add some")
-    def init(key, params, example_batch): return ()
 
     def select(state, key, big_batch):
         large = check_size(big_batch, batch_size + specific_rows) - specific_rows
@@ -57,8 +56,7 @@ def mixing(*, g: float,                                             # proportion
         specific = jnp.pad(specific, (0, batch_size - most))
         return filtering.equal_weights(jnp.where(jnp.arange(batch_size) < count, specific, generic))
 
-    def update(state, key, params, big_batch, specific_batch): return state, ()
-    return Selector(init, select, update, lambda state, batch: jnp.zeros(batch_rows(batch)))
+    return stateless(select)
 
 # %% ../../nbs/method/baselines.ipynb #eb3e6891
 class ClassifierState(NamedTuple):
@@ -128,12 +126,10 @@ def cds(*, batch_size: int, score: Callable[[Batch], Float[Array, " batch"]] = i
 
     Raises `ValueError` on first use for a big batch with too few rows. Source: Moore and Lewis 2010; Wang et al. 2018.
     """
-    def init(key, params, example_batch): return ()
     def select(state, key, big_batch):
         check_size(big_batch, batch_size)
         return filter(key, score(big_batch), batch_size)
-    def update(state, key, params, big_batch, specific_batch): return state, ()
-    return Selector(init, select, update, lambda state, batch: score(batch))
+    return stateless(select, lambda state, batch: score(batch))
 
 def contrast(loss: Callable[[Any, Batch], Float[Array, " batch"]], generic: Any, specific: Any, batch: Batch) -> Float[Array, " batch"]:
     r"The score $\ell(x;\theta_\text{generic})-\ell(x;\theta_\text{specific})$ of each example, in the units of the loss."
