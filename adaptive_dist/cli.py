@@ -18,7 +18,7 @@ from types import FrameType, ModuleType
 from typing import NoReturn
 
 from . import __version__
-from .engine.compare import compare, configured
+from .engine.compare import compare
 from .engine.config import Parser, add_settings, from_arguments, settings
 from .engine.errors import UsageError
 from .engine.run import run
@@ -64,7 +64,7 @@ def compare_command(task: str, argv: Sequence[str]) -> None:
     study = module.STUDIES[known(parser, argv).study]
     parser.add_argument("--preset", choices=module.PRESETS, default=study.preset, help=f"named configuration [{study.preset}]")
     name = known(parser, argv).preset
-    base = configured(module.PRESETS[name], study.flags)
+    preset = module.PRESETS[name]
     parser.add_argument("--methods", default=study.methods, help="variants, as in uniform,soba+downsampling=8,mixing+g=.5/.9; values "
                         f"separated by / are chosen between on validation data [{study.methods}]".replace("%", "%%"))
     parser.add_argument("--targets", default=",".join(study.targets), help=f"targets by name, from {', '.join(module.TARGETS)}; empty: "
@@ -73,9 +73,9 @@ def compare_command(task: str, argv: Sequence[str]) -> None:
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time, if memory allows (count) [2]")
     parser.add_argument("--out", type=Path, help="folder of the comparison [runs/compare-TASK-STUDY]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
-    add_settings(parser, base)
+    add_settings(parser, preset)
     arguments = vars(parser.parse_args(argv))
-    config = from_arguments(base, arguments)
+    config = from_arguments(preset, arguments)
     for flag in ("seeds", "jobs"):
         if arguments[flag] < 1: raise UsageError(f"--{flag} {arguments[flag]}: must be at least 1")
     names = [t.strip() for t in arguments["targets"].split(",") if t.strip()]
@@ -83,7 +83,7 @@ def compare_command(task: str, argv: Sequence[str]) -> None:
         raise UsageError(f"unknown target {unknown[0]!r}: choose from {', '.join(module.TARGETS)}; or give --targets '' and --specific")
     targets = {t: module.TARGETS[t] for t in names} or {next(v for f, v in settings(config) if f.name == "specific"): ()}
     out = arguments["out"] or Path("runs")/f"compare-{task}-{arguments['study']}"
-    print(compare(task, (name, module.PRESETS[name]), config, targets, arguments["methods"], arguments["seeds"], out,
+    print(compare(task, (name, preset), config, targets, arguments["methods"], arguments["seeds"], out,
                   min(arguments["jobs"], os.cpu_count() or 1), progress=not arguments["quiet"],
                   command_line=shlex.join(["adaptive-dist", "compare", task, *argv])))
     print(f"tables, curves and report: {out}")

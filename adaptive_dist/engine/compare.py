@@ -219,7 +219,7 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
     "Mean and standard error as text; empty if a value is missing."
     if not values or any(v is None for v in values): return ""
     mean, error = mean_and_error([v for v in values if v is not None])
-    return f"{mean:.{digits}f}" + (f" ± {error:.{digits}f}" if len(values) > 1 else "")
+    return f"{mean:.{digits}f}" + (f"\u00a0±\u00a0{error:.{digits}f}" if len(values) > 1 else "")
 
 # %% ../../nbs/engine/compare.ipynb #4b6ce711
 HEAD = ("method", "specific loss", "after fine-tuning", "gain over uniform", "gain after fine-tuning", "generic loss", "steps per second",

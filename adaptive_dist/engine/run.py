@@ -188,7 +188,7 @@ def _fine_tune(config: RunConfig, experiment: Experiment, out: Path, params: Par
     best = fine_tune(params, experiment.task.specific, experiment.specific, experiment.validate, config.fine_tuning, config.batch_size, key)
     save_state(out/"fine_tuned", best.step, best.params)
     losses = {f"fine_tuned_{name}": loss for name, loss in experiment.test(best.params).items()}
-    return {**losses, "fine_tuning": {**best._asdict(), "params": None}}
+    return {**losses, "fine_tuning": {k: v for k, v in best._asdict().items() if k != "params"}}
 
 def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
     "Share of each label among the rows picked in the last tenth of `steps`, rounded up to whole records."

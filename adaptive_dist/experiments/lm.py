@@ -315,27 +315,29 @@ class Study(NamedTuple):
     - `methods`: variants, as the command line has them
     - `targets`: names of `TARGETS`; none: the preset's own
     - `preset`: the configuration it starts from
-    - `flags`: settings that it changes
     """
     doc: str
     methods: str
     targets: tuple[str, ...] = ()
     preset: str = "small-target"
-    flags: tuple[str, ...] = ("--fine-tune-steps", "0")
 
 # %% ../../nbs/experiments/lm.ipynb #5709c087
 _all = "uniform,mixing+g=.75/.9/.95,classifier,cds+downsampling=4/16,dds,anograd,soba"
 STUDIES: Mapping[str, Study] = {
-    "methods": Study("all methods, before and after fine-tuning", _all, flags=()),
-    "topics": Study("all methods on four topics, before and after fine-tuning", _all, TOPICS, flags=()),
-    "unplanted": Study("a target of which nothing is in the generic set", _all, ("Security weakness",), flags=()),
+    "methods": Study("all methods, before and after fine-tuning", _all),
+    "topics": Study("all methods on four topics, before and after fine-tuning", _all, TOPICS),
+    "unplanted": Study("a target of which nothing is in the generic set", _all, ("Security weakness",)),
     "classifiers": Study("the classifier's top, or importance sampling by its odds", "uniform,classifier,importance"),
-    "downsampling": Study("big batch divided by batch, 8 to 256", ",".join(f"soba+downsampling={d}" for d in (8, 16, 32, 64, 128, 256))),
-    "weighting": Study("kind and size of the weighting network", "soba,soba+weighting_width=16,soba+weighting_width=256,"
+    "downsampling": Study("big batch divided by batch, 8 to 256", ",".join(
+        ["uniform", *(f"soba+downsampling={d}" for d in (8, 16, 32, 64, 128, 256))])),
+    "weighting": Study("kind and size of the weighting network", "uniform,soba,soba+weighting_width=16,soba+weighting_width=256,"
                        "soba+weighting_network=bag_of_tokens,soba+weighting_network=bag_of_tokens+weighting_width=256"),
-    "specific-size": Study("examples in the specific set", ",".join(f"soba+specific_size={n}" for n in (16, 64, 256, 1024))),
-    "schedules": Study("weighting network or v updated every few steps", "soba,soba+update_every=2,soba+update_every=4,soba+v_every=4"),
-    "curvature": Study("SOBA's Hessian product and its damping", "soba,soba+hvp=exact+curvature_rows=1,soba+damping=.1,soba+damping=1,"
+    "specific-size": Study("examples in the specific set", ",".join(
+        f"{method}+specific_size={n}" for n in (16, 64, 256, 1024) for method in ("uniform", "soba"))),
+    "schedules": Study("weighting network or v updated every few steps", "uniform,"
+                       "soba,soba+update_every=2,soba+update_every=4,soba+v_every=4"),
+    "curvature": Study("SOBA's Hessian product and its damping", "uniform,"
+                       "soba,soba+hvp=exact+curvature_rows=1,soba+damping=.1,soba+damping=1,"
                        "soba+hvp=none+damping=1,dds,dds+average=0,anograd+average=0"),
     "curriculum": Study("the weighting networks of a SOBA run replayed in order, shuffled, or only the last", "uniform,"
                         "soba+store_weighting_every=100,replay+replay_from={1},replay+replay_order=shuffled+replay_from={1},"
@@ -343,7 +345,7 @@ STUDIES: Mapping[str, Study] = {
     "larger": Study("a main model of twice the width", "uniform+width=256+mlp_width=1024,soba+width=256+mlp_width=1024"),
     "published": Study("the ten published settings", "uniform,mixing+g=.9/.95,classifier+downsampling=256,cds+downsampling=32/64,"
                        "dds+downsampling=32/128,anograd+downsampling=32/64/128,soba+downsampling=32/128",
-                       tuple(PUBLISHED), "paper", ()),
+                       tuple(PUBLISHED), "paper"),
 }
 
 # %% ../../nbs/experiments/lm.ipynb #cc0876e8
