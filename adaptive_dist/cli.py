@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             task.add_argument("task", choices=TASKS, help=f"what to train; 'adaptive-dist {command} TASK --help' lists its settings")
             {"run": run_command, "compare": compare_command}[command](task.parse_args(argv[1:2]).task, argv[2:])
     except UsageError as e: return _say(str(e), 2)
-    except KeyboardInterrupt: return _say("interrupted; the metrics up to here are in the run's folder", 130)
+    except KeyboardInterrupt: return _say("interrupted; the same command goes on from the last checkpoint", 130)
     return 0
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn: raise KeyboardInterrupt

@@ -30,7 +30,7 @@ import numpy as np
 from .config import Parser, add_settings, flag, from_arguments, settings
 from .errors import UsageError
 from .metrics import read_metrics
-from .run import RunConfig
+from .run import RunConfig, held
 
 # %% ../../nbs/engine/compare.ipynb #739badd1
 class Variant(NamedTuple):
@@ -354,7 +354,7 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     """Run every variant on every target with seeds 0 to `seeds` - 1, then write tables, curves and a report to `out`; return the tables.
 
     `preset` names the configuration that `config` was made from; `command_line` is shown above the tables. Runs with a result are not
-    repeated. Raises `UsageError` for unusable settings before anything starts, and for the first run that fails.
+    repeated. Raises `UsageError` for unusable settings, for folders that hold other runs, and for the first run that fails.
     """
     wanted = variants(methods)
     grid = [(target, v) for target in targets.items() for v in wanted]
@@ -362,9 +362,12 @@ def compare(task: str, preset: tuple[str, RunConfig], config: RunConfig, targets
     def command(j):
         flags = [*flags_of(j.config, preset[1]), "--out", str(j.folder), "--quiet"]
         return [sys.executable, "-c", MAIN, "run", task, "--preset", preset[0], *flags]
-    execute([j for several in first for j in several], command, together, progress)
+    def start(jobs):
+        for j in jobs: held(j.folder, task, j.config)
+        execute(jobs, command, together, progress)
+    start([j for several in first for j in several])
     chosen = [v.choices[several.index(choose(several))] for (_, v), several in zip(grid, first, strict=True)]
     final = [job(out, config, target, v, choice, seed, wanted)
              for (target, v), choice in zip(grid, chosen, strict=True) for seed in range(seeds)]
-    execute(sorted(final, key=lambda j: j.seed), command, together, progress)
+    start(sorted(final, key=lambda j: j.seed))
     return write_report(out, f"{task}: {', '.join(targets)}", command_line or f"{methods}, {seeds} seeds, preset {preset[0]}", final)

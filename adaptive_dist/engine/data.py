@@ -48,7 +48,7 @@ class DataConfig:
     text_column: str = setting("text", "column that holds the text (name)")
     label_column: str = setting("label", "column that holds the domain label (name)")
     cache: str | None = setting(
-        None, "folder of the token cache (path); none: $ADAPTIVE_DIST_CACHE, or adaptive_dist in the user's cache folder")
+        None, "folder of the token cache (path); none: $ADAPTIVE_DIST_CACHE, or adaptive_dist in the user's cache folder", free=True)
 
 # %% ../../nbs/engine/data.ipynb #08cd3a8f
 def text_hash(text: str, seed: int = 0) -> int:

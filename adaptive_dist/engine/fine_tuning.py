@@ -55,14 +55,14 @@ def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[
     """
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.)
     selector = uniform(batch_size=batch_size)
-    step = make_step(Task(loss, loss), selector, optimizer, key)
+    step = make_step(Task(loss, loss), selector, optimizer)
     @partial(jax.jit, donate_argnums=0)
     def advance(state, batches): return jax.lax.scan(lambda state, batch: (step(state, batch, batch)[0], None), state, batches)[0]
 
     first = validate(params)
     best, tried = FineTuned(jax.device_get(params), 0., 0, first, []), []
     for rate in (config.fine_tune_learning_rate*3.**-k for k in range(config.fine_tune_rates)):
-        state = init_state(jax.tree.map(jnp.copy, params), selector, optimizer, key, None)
+        state = init_state(jax.tree.map(jnp.copy, params), selector, optimizer, None, for_selector=key, for_steps=jnp.copy(key))
         state = state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
         steps, losses = [0], [first]
         while steps[-1] < config.fine_tune_steps and len(losses) - losses.index(min(losses)) <= config.fine_tune_patience:

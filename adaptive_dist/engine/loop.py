@@ -29,11 +29,13 @@ class TrainState(NamedTuple):
     - `params`: the model
     - `optimizer`: state of the model's optimizer
     - `selector`: state of the selector
+    - `key`: from which the randomness of every step follows
     - `step`: steps done
     """
     params: Params
     optimizer: optax.OptState
     selector: Any
+    key: PRNGKeyArray
     step: Int[Array, ""]
 
 class StepInfo(NamedTuple):
@@ -50,26 +52,27 @@ class StepInfo(NamedTuple):
 Step = Callable[[TrainState, Batch, Batch], tuple[TrainState, StepInfo]]
 
 # %% ../../nbs/engine/loop.ipynb #ab20ecb2
-def make_step(task: Task, selector: Selector, optimizer: optax.GradientTransformation, key: PRNGKeyArray) -> Step:
+def make_step(task: Task, selector: Selector, optimizer: optax.GradientTransformation) -> Step:
     """One step of Algorithm 1: `step(state, generic_batch, specific_batch) -> (state, info)`.
 
-    The randomness of step `t` is a function of `key` and `t` alone. Source: Grangier et al. 2024, Algorithm 1.
+    The randomness of a step is a function of the state's key and the step's number alone. Source: Grangier et al. 2024, Algorithm 1.
     """
     def step(state: TrainState, generic_batch: Batch, specific_batch: Batch) -> tuple[TrainState, StepInfo]:
-        for_select, for_loss, for_update = jax.random.split(jax.random.fold_in(key, state.step), 3)
+        for_select, for_loss, for_update = jax.random.split(jax.random.fold_in(state.key, state.step), 3)
         picked, weights = selector.select(state.selector, for_select, generic_batch)
         filtered = rows(generic_batch, picked)
         loss, gradient = jax.value_and_grad(lambda p: weights @ task.generic(p, filtered, for_loss))(state.params)
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         selector_state, info = selector.update(state.selector, for_update, params, generic_batch, specific_batch)
-        return TrainState(params, opt_state, selector_state, state.step + 1), StepInfo(loss, picked, info)
+        return TrainState(params, opt_state, selector_state, state.key, state.step + 1), StepInfo(loss, picked, info)
     return step
 
-def init_state(params: Params, selector: Selector, optimizer: optax.GradientTransformation, key: PRNGKeyArray,
-               example_batch: Batch) -> TrainState:
-    "The state before the first step."
-    return TrainState(params, optimizer.init(params), selector.init(key, params, example_batch), jnp.zeros((), jnp.int32))
+def init_state(params: Params, selector: Selector, optimizer: optax.GradientTransformation, example_batch: Batch, *,
+               for_selector: PRNGKeyArray, for_steps: PRNGKeyArray) -> TrainState:
+    "The state before the first step; one key is for the selector's beginning, the other for all steps."
+    chooser = selector.init(for_selector, params, example_batch)
+    return TrainState(params, optimizer.init(params), chooser, for_steps, jnp.zeros((), jnp.int32))
 
 # %% ../../nbs/engine/loop.ipynb #0fe85dbb
 class ChunkInfo(NamedTuple):
@@ -131,15 +134,15 @@ class Progress(NamedTuple):
 
 # %% ../../nbs/engine/loop.ipynb #edbb54b9
 def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *, steps: int, every: int, labels: Sequence[str],
-          evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1) -> Iterator[Progress]:
-    """Train until `steps`, yielding after every `every` steps.
+          evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1, seconds: float = 0.) -> Iterator[Progress]:
+    """Train from the state's step until `steps`, yielding after every `every` steps.
 
-    `evaluate(params)` joins the record every `evaluate_every` steps and at the end.
+    `evaluate(params)` joins the record every `evaluate_every` steps and at the end. `seconds` are those that earlier steps took.
 
     Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
     first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
     """
-    at, seconds, every = int(state.step), 0., min(every, steps)
+    at, every = int(state.step), min(every, steps)
     batches, count = _read(generic, specific, at, every), min(every, steps - at)
     began = time.perf_counter()
     compiled = jax.jit(chunk, donate_argnums=0).lower(state, *batches, count).compile()

@@ -283,7 +283,7 @@ def build(config: LMConfig) -> Experiment:
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))
 _reduced = LMConfig(
-    steps=2_500, batch_size=16, log_every=50, evaluate_every=250,
+    steps=2_500, batch_size=16, log_every=50, evaluate_every=250, checkpoint_every=500,
     model=ByteTransformerConfig(layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
     weighting=WeightingConfig(weighting_embedding=64, weighting_width=64, weighting_learning_rate=3e-3),
