@@ -6,8 +6,11 @@
 __all__ = ['STORAGE_ERRORS', 'save_state', 'saved_steps', 'load_state', 'storage_error']
 
 # %% ../../nbs/engine/checkpoint.ipynb #dececc54
+import contextlib
 import errno
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +27,17 @@ def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = 
     """
     from orbax.checkpoint import v1 as ocp
     policy = ocp.training.preservation_policies.LatestN(keep)
-    with ocp.training.Checkpointer(Path(folder).absolute(), preservation_policy=policy, cleanup_tmp_directories=True) as checkpointer:
+    with (_without_tracebacks(),
+          ocp.training.Checkpointer(Path(folder).absolute(), preservation_policy=policy, cleanup_tmp_directories=True) as checkpointer):
         checkpointer.save(step, state, overwrite=True)
+
+@contextlib.contextmanager
+def _without_tracebacks() -> Iterator[None]:
+    "Keep Orbax from logging what each of its threads saw of an exception, which is raised anyway."
+    level = (logger := logging.getLogger("absl")).level
+    logger.setLevel(logging.CRITICAL)
+    try: yield
+    finally: logger.setLevel(level)
 
 def saved_steps(folder: Path | str) -> list[int]:
     "Steps of the complete checkpoints in `folder`, in ascending order; none if there is no such folder."

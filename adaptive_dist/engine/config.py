@@ -68,8 +68,10 @@ def change(config: Config, **changes: Any) -> Config:
 
 def from_nested(config: Config, values: Mapping[str, Any]) -> Config:
     "The config with the values that nested dictionaries hold, as `config.json` does; what they do not name stays as it is."
-    def value(old, new): return from_nested(old, new) if is_dataclass(old) else new
-    return replace(config, **{f.name: value(getattr(config, f.name), values[f.name]) for f in fields(config) if f.name in values})
+    def leaves(part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name, value in part.items(): yield from leaves(value) if isinstance(value, Mapping) else [(name, value)]
+    known = {f.name for f, _ in settings(config)}
+    return change(config, **{name: value for name, value in leaves(values) if name in known})
 
 # %% ../../nbs/engine/config.ipynb #ace34f0e
 class Parser(argparse.ArgumentParser):
