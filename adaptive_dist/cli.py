@@ -22,6 +22,7 @@ from .engine.compare import compare
 from .engine.config import Parser, add_settings, from_arguments, settings
 from .engine.errors import UsageError
 from .engine.run import run
+from .engine.scaling import leads
 
 # %% ../nbs/cli.ipynb #eedfd623
 TASKS = {"lm": "adaptive_dist.experiments.lm"}
@@ -48,6 +49,7 @@ def run_command(task: str, argv: Sequence[str]) -> None:
     config = from_arguments(preset, arguments)
     out = arguments["out"] or Path("runs")/f"{task}-{arguments['preset']}-{config.method}-{config.seed}"
     result = run(task, config, module.build, out, progress=not arguments["quiet"])
+    if not leads(): return
     losses = ", ".join(f"{kind} loss {result[f'{kind}_loss']:.4f}" for kind in ("specific", "generic"))
     tuned = result["fine_tuned_specific_loss"]
     losses += "" if tuned is None else f", specific loss {tuned:.4f} after fine-tuning"

@@ -57,7 +57,9 @@ def load_state(folder: Path | str, like: PyTree, step: int | None = None) -> PyT
         steps = [c.step for c in checkpointer.checkpoints]
         if not steps or step not in (None, *steps):
             raise UsageError(f"no checkpoint{'' if step is None else f' of step {step}'} in {folder}; it holds: {sorted(steps) or 'none'}")
-        return checkpointer.load(step, jax.tree.map(_abstract, like))
+        wanted = jax.tree.map(_abstract, like)
+        found = checkpointer.load(step, wanted)
+    return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), found, wanted)  # Orbax gives keys another placement
 
 def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])

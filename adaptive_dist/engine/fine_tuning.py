@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from ..method.problem import LossFn, Params, Task
+from ..method.problem import Batch, LossFn, Params, Task
 from ..method.selector import uniform
 from .config import setting
 from .loop import Reader, init_state, make_step
@@ -35,7 +35,7 @@ class FineTuningConfig:
 class FineTuned(NamedTuple):
     """The best of all fine-tuned models.
 
-    - `params`: its parameters, on the host
+    - `params`: its parameters
     - `learning_rate`, `step`: where it was found; step 0 is the model as it came
     - `loss`: its validation loss, which chose it, so not one to report
     - `tried`: a dictionary per learning rate, with all `step`s looked at and their `loss`
@@ -48,10 +48,11 @@ class FineTuned(NamedTuple):
 
 # %% ../../nbs/engine/fine_tuning.ipynb #c34bde32
 def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[Params], float], config: FineTuningConfig,
-              batch_size: int, key: PRNGKeyArray) -> FineTuned:
+              batch_size: int, key: PRNGKeyArray, put: Callable[[Batch], Batch] = jax.device_put) -> FineTuned:
     """Minimise `loss` on the batches of `reader` with Adam, at several constant learning rates; keep what `validate` finds best.
 
-    Adam starts afresh. One compilation serves all rates. Source: Grangier et al. 2024, experiments (fine-tuning).
+    `put` takes stacked batches to the devices. Adam starts afresh. One compilation serves all rates.
+    Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.)
     selector = uniform(batch_size=batch_size)
@@ -60,16 +61,16 @@ def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[
     def advance(state, batches): return jax.lax.scan(lambda state, batch: (step(state, batch, batch)[0], None), state, batches)[0]
 
     first = validate(params)
-    best, tried = FineTuned(jax.device_get(params), 0., 0, first, []), []
+    best, tried = FineTuned(params, 0., 0, first, []), []
     for rate in (config.fine_tune_learning_rate*3.**-k for k in range(config.fine_tune_rates)):
         state = init_state(jax.tree.map(jnp.copy, params), selector, optimizer, None, for_selector=key, for_steps=jnp.copy(key))
         state = state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
         steps, losses = [0], [first]
         while steps[-1] < config.fine_tune_steps and len(losses) - losses.index(min(losses)) <= config.fine_tune_patience:
-            batches = jax.device_put(reader.at(steps[-1], config.fine_tune_every))
+            batches = put(reader.at(steps[-1], config.fine_tune_every))
             state = advance(state, batches)
             steps.append(steps[-1] + config.fine_tune_every)
             losses.append(validate(state.params))
-            if losses[-1] < best.loss: best = FineTuned(jax.device_get(state.params), rate, steps[-1], losses[-1], [])
+            if losses[-1] < best.loss: best = FineTuned(jax.tree.map(jnp.copy, state.params), rate, steps[-1], losses[-1], [])
         tried.append({"learning_rate": rate, "step": steps, "loss": losses})
     return best._replace(tried=tried)

@@ -134,24 +134,28 @@ class Progress(NamedTuple):
 
 # %% ../../nbs/engine/loop.ipynb #edbb54b9
 def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *, steps: int, every: int, labels: Sequence[str],
-          evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1, seconds: float = 0.) -> Iterator[Progress]:
+          evaluate: Callable[[Params], dict[str, float]] | None = None, evaluate_every: int = 1, seconds: float = 0.,
+          put: Callable[[Batch], Batch] = jax.device_put) -> Iterator[Progress]:
     """Train from the state's step until `steps`, yielding after every `every` steps.
 
-    `evaluate(params)` joins the record every `evaluate_every` steps and at the end. `seconds` are those that earlier steps took.
+    `evaluate(params)` joins the record every `evaluate_every` steps and at the end. `seconds` are those that earlier steps took. `put`
+    takes stacked batches to the devices; the state stays where it is.
 
     Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
     first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
     """
     at, every = int(state.step), min(every, steps)
-    batches, count = _read(generic, specific, at, every), min(every, steps - at)
+    def read(at): return put((generic.at(at, every), specific.at(at, every))), min(every, steps - at)
+    batches, count = read(at)
+    placed = jax.tree.map(lambda x: x.sharding, state), state.step.sharding  # what was seen goes where the step is: everywhere
     began = time.perf_counter()
-    compiled = jax.jit(chunk, donate_argnums=0).lower(state, *batches, count).compile()
+    compiled = jax.jit(chunk, donate_argnums=0, out_shardings=placed).lower(state, *batches, count).compile()
     extra = {"compile_seconds": time.perf_counter() - began}
     while at < steps:
         began = time.perf_counter()
         state, info = compiled(state, *batches, count)
         done, at = count, at + count
-        if at < steps: batches, count = _read(generic, specific, at, every), min(every, steps - at)
+        if at < steps: batches, count = read(at)
         info = jax.device_get(info)
         took = time.perf_counter() - began
         seconds += took
@@ -161,9 +165,6 @@ def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *,
         if evaluate and (at == steps or at//evaluate_every > (at - done)//evaluate_every): record |= evaluate(state.params)
         yield Progress(state, record, info.picked[:done])
         extra = {}
-
-def _read(generic: Reader, specific: Reader, at: int, count: int) -> tuple[Batch, Batch]:
-    return jax.device_put((generic.at(at, count), specific.at(at, count)))
 
 def means(info: Any) -> dict[str, Any]:
     "Means of the fields of a named info over the steps that measured them, nested ones as nested dictionaries."

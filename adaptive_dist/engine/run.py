@@ -15,11 +15,13 @@ import os
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
 import optax
+from jax.sharding import Mesh
 from jaxtyping import PRNGKeyArray
 
 from ..method.problem import Batch, Params, Task, check_task
@@ -30,6 +32,7 @@ from .errors import UsageError
 from .fine_tuning import FineTuningConfig, fine_tune
 from .loop import Reader, Step, TrainState, init_state, make_chunk, make_step, train
 from .metrics import Metrics, plain, read_metrics, write_json
+from .scaling import join, leads, place, row_sharding, spread, state_shardings, wait_for_all
 
 # %% ../../nbs/engine/run.ipynb #4eafeba0
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +49,13 @@ class RunConfig:
     tensorboard: bool = setting(True, "also write TensorBoard event files", free=True)
     store_weighting_every: int | None = setting(
         None, "steps between stored weighting networks, a multiple of --log-every (count); none: not stored", at_least=1)
+    mesh: str | None = setting(
+        None, "devices, as in data=4,fsdp=2: rows over both, parameters over fsdp (counts by axis); none: all along data", free=True)
+    coordinator: str | None = setting(
+        None, "address HOST:PORT of the first of several processes, or auto under Slurm and Kubernetes; none: one process", free=True)
+    processes: int | None = setting(None, "processes in all, if there are several (count)", free=True, at_least=1)
+    process: int | None = setting(None, "which of them this is, from 0 on (number)", free=True, at_least=0)
+    parts: int = setting(1, "parts in which losses of a batch are computed, one after another, to save memory (count)", at_least=1)
     fine_tuning: FineTuningConfig = dataclasses.field(default_factory=FineTuningConfig)
 
 class Experiment(NamedTuple):
@@ -62,6 +72,7 @@ class Experiment(NamedTuple):
     - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
     - `evaluate(params)`: numbers that join the metrics, from validation data
     - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result
+    - `mesh`: the devices; `task` and `selector` are to be made with a task that is [scaled](scaling.ipynb) to them
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
       has it, and the seconds that it took
     """
@@ -77,6 +88,7 @@ class Experiment(NamedTuple):
     validate: Callable[[Params], float]
     evaluate: Callable[[Params], dict[str, float]]
     test: Callable[[Params], dict[str, float]]
+    mesh: Mesh
     prepare: Callable[[bool], tuple[Reader, float]] | None = None
 
 Config = TypeVar("Config", bound=RunConfig)
@@ -100,7 +112,7 @@ def claim(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         (probe := out/".probe").touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as e: raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another folder") from None
     return held(out, task, config)
 
@@ -158,6 +170,7 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
     again. Raises `UsageError` for settings out of range, unusable data, or a folder that cannot be used or written any more.
     """
     out = Path(out)
+    if config.coordinator: join(config.coordinator, config.processes, config.process)
     new = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # Path.exists raises where access is denied
     try:
         if result := claim(out, name, check(config)): return result
@@ -166,55 +179,62 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
         with contextlib.suppress(OSError):
             for folder in new: folder.rmdir()
         raise
-    with owning(out):
-        write_json(out/"config.json", {"task": name, **dataclasses.asdict(config)})
-        return _stages(name, config, experiment, out, progress)
+    with owning(out) if leads() else contextlib.nullcontext():
+        if leads(): write_json(out/"config.json", {"task": name, **dataclasses.asdict(config)})
+        _stages(name, config, experiment, out, progress and leads())
+        wait_for_all("result")
+        return json.loads((out/"result.json").read_bytes())
 
 # %% ../../nbs/engine/run.ipynb #7047bd4f
-def _stages(name: str, config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> dict[str, Any]:
+def _stages(name: str, config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> None:
     prepared = 0.
     if experiment.prepare:
         reader, prepared = experiment.prepare(progress)
         experiment = experiment._replace(generic=reader)
-    if config.steps in saved_steps(out/"checkpoints"): state, records = restore(out, experiment), read_metrics(out)
-    else: state, records = _train(config, experiment, out, progress)
-    tuned = _fine_tune(config, experiment, out, state.params)
+    done = config.steps in saved_steps(out/"checkpoints")
+    state = restore(out, experiment) if done else _train(config, experiment, out, progress)
+    tuned, losses = _fine_tune(config, experiment, out, state.params), experiment.test(state.params)
+    if not leads(): return
+    records = read_metrics(out)
     seconds = records[-1]["seconds"]
     result = {"task": name, "method": config.method, "seed": config.seed, "steps": config.steps,
-              **experiment.test(state.params), "validation_specific_loss": records[-1]["specific_loss"], **tuned,
+              **losses, "validation_specific_loss": records[-1]["specific_loss"], **tuned,
               "steps_per_second": config.steps/seconds, "seconds": seconds, "compile_seconds": records[0]["compile_seconds"],
               "preparation_seconds": prepared, "peak_memory_bytes": peak_memory_bytes(), "device": device(),
               "target_label": experiment.target,
               "picked_share": last_share(records, config.steps), "base_share": experiment.base_share}
     write_json(out/"result.json", result)
-    return plain(result)
 
 # %% ../../nbs/engine/run.ipynb #365eac6e
-def _train(config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> tuple[TrainState, list[dict[str, Any]]]:
+def _train(config: RunConfig, experiment: Experiment, out: Path, progress: bool) -> TrainState:
     from tqdm.auto import tqdm
     state, step = begin(config.seed, experiment)
+    state = spread(experiment.mesh, state)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels))
     if saved_steps(out/"checkpoints"): state = load_state(out/"checkpoints", state)
     else: _store_weighting(config.store_weighting_every, out, state)
-    with (Metrics(out, config.tensorboard, after=(at := int(state.step))) as metrics,
+    at = int(state.step)
+    with (Metrics(out, config.tensorboard, after=at) if leads() else contextlib.nullcontext() as metrics,
           tqdm(initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress) as bar):
-        spent = read_metrics(out)[-1]["seconds"] if at else 0.
+        spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
         for now in train(state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
-                         labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every, seconds=spent):
-            metrics.write(now.record)
+                         labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every, seconds=spent,
+                         put=partial(place, sharding=row_sharding(experiment.mesh, axis=1))):
+            if metrics: metrics.write(now.record)
             bar.update(len(now.picked))
             bar.set_postfix({k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}, refresh=False)
             before, at, state = at, now.record["step"], now.state
             _store_weighting(config.store_weighting_every, out, state)
             if at == config.steps or at//config.checkpoint_every > before//config.checkpoint_every:
                 save_state(out/"checkpoints", at, state, keep=config.keep_checkpoints)
-    return state, read_metrics(out)
+    return state
 
 # %% ../../nbs/engine/run.ipynb #50e0595d
 def _fine_tune(config: RunConfig, experiment: Experiment, out: Path, params: Params) -> dict[str, Any]:
     if not config.fine_tuning.fine_tune_steps: return {"fine_tuned_specific_loss": None}
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    best = fine_tune(params, experiment.task.specific, experiment.specific, experiment.validate, config.fine_tuning, config.batch_size, key)
+    best = fine_tune(params, experiment.task.specific, experiment.specific, experiment.validate, config.fine_tuning, config.batch_size, key,
+                     put=partial(place, sharding=row_sharding(experiment.mesh, axis=1)))
     save_state(out/"fine_tuned", best.step, best.params)
     losses = {f"fine_tuned_{name}": loss for name, loss in experiment.test(best.params).items()}
     return {**losses, "fine_tuning": {k: v for k, v in best._asdict().items() if k != "params"}}
@@ -238,7 +258,9 @@ def _check_storable(config: RunConfig, experiment: Experiment) -> None:
 # %% ../../nbs/engine/run.ipynb #74bbda57
 def restore(out: Path | str, experiment: Experiment) -> TrainState:
     "The state in which a run ended: the model, the selector and all they carry. `UsageError` if `out` holds no checkpoint."
-    return load_state(Path(out)/"checkpoints", jax.eval_shape(lambda: begin(0, experiment)[0]))
+    like = jax.eval_shape(lambda: begin(0, experiment)[0])
+    def placed(x, sharding): return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+    return load_state(Path(out)/"checkpoints", jax.tree.map(placed, like, state_shardings(experiment.mesh, like)))
 
 def device() -> str:
     "What the run ran on: kind of device and how many, or the processor cores that the process may use."

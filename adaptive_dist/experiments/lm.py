@@ -14,7 +14,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -25,13 +25,14 @@ import numpy as np
 import optax
 
 from ..engine.checkpoint import load_state, saved_steps
-from ..engine.config import change, setting
+from ..engine.config import change, setting, shaping
 from ..engine.data import Batches, DataConfig, Joined, Pieces, TextData, cache_root, identity, prepare
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.loop import Reader
 from ..engine.metrics import plain, plot_curves, write_json
 from ..engine.run import Experiment, RunConfig, begin, restore, run
+from ..engine.scaling import check_rows, make_mesh, scaled
 from ..engine.scores import locked, stored_scores
 from ..engine.sources import PILE_SETS
 from ..method import baselines, filtering, selector as selectors, weighting as weightings
@@ -139,10 +140,11 @@ def scoring_run(config: LMConfig) -> LMConfig:
 
 def contrastive_scores(config: LMConfig, pieces: Pieces, progress: bool) -> tuple[np.ndarray, float]:
     "The cds score of each piece in nats per byte, mapped from the cache, where they are computed once; and the seconds that took."
-    bare = plain(asdict(replace(scoring_run(config), data=replace(config.data, cache=None))))
-    name = json.dumps([bare, identity(config.data, config.model.length)])
+    name = json.dumps([plain(shaping(scoring_run(config))), identity(config.data, config.model.length)])
     folder = cache_root(config.data)/f"cds-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
     path = folder/f"scores-{len(pieces.label)}"
+    if jax.process_count() > 1 and not path.exists():
+        raise UsageError("--method cds has no scores yet: compute them first, with the same command and --steps 1, in one process")
     with locked(folder/"lock"):
         if not path.exists():
             began = time.perf_counter()
@@ -266,7 +268,9 @@ def build(config: LMConfig) -> Experiment:
     if m.width % m.heads: raise UsageError(f"--heads {m.heads} must divide --width {m.width}")
     data = prepare(c.data, length=m.length)
     model = ByteTransformer(m)
-    task = lm_task(model)
+    mesh = make_mesh(c.mesh)
+    check_rows(mesh, **{"--batch-size": c.batch_size, "--specific-batch": c.selection.specific_batch or c.batch_size})
+    task = scaled(lm_task(model), mesh, c.parts)
     loss = corpus_loss(model)
     def on(specific, generic): return lambda params: {"specific_loss": loss(params, specific), "generic_loss": loss(params, generic)}
     method, valid = METHODS[c.method], data.specific_valid.spread(c.evaluate_examples)
@@ -278,7 +282,7 @@ def build(config: LMConfig) -> Experiment:
         specific=Batches(data.specific_train, c.selection.specific_batch or c.batch_size, seed=(c.seed, 1), name="specific training"),
         labels=data.labels, base_share=dict(zip(data.labels, share, strict=True)), target=data.target,
         validate=lambda params: loss(params, valid), evaluate=on(valid, data.generic_test.spread(c.evaluate_examples)),
-        test=on(data.specific_test, data.generic_test), prepare=method.prepare and partial(method.prepare, c, data))
+        test=on(data.specific_test, data.generic_test), prepare=method.prepare and partial(method.prepare, c, data), mesh=mesh)
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))

@@ -1,0 +1,100 @@
+"The same picks and losses whatever the number of devices, of processes, and of parts."
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from test_cli import OWN, TINY, finish, folder, result, start
+
+from adaptive_dist.cli import main
+from adaptive_dist.engine.metrics import read_metrics
+
+__all__ = ["folder"]  # the fixture: a working folder with a user's texts
+SCRIPT = """
+import json, sys
+from functools import partial
+import jax
+from adaptive_dist.engine.config import Parser, add_settings, from_arguments
+from adaptive_dist.engine.run import begin
+from adaptive_dist.engine.scaling import place, row_sharding, spread
+from adaptive_dist.experiments import lm
+
+def steps(flags, count=6):
+    "Rows picked and losses of a few steps, and the bytes that the state takes on the first device."
+    parser = Parser("steps")
+    add_settings(parser, lm.PRESETS["reduced"])
+    config = from_arguments(lm.PRESETS["reduced"], vars(parser.parse_args(flags)))
+    experiment = lm.build(config)
+    if experiment.prepare: experiment = experiment._replace(generic=experiment.prepare(False)[0])
+    state, step = begin(config.seed, experiment)
+    state = spread(experiment.mesh, state)
+    placed = jax.tree.map(lambda x: x.sharding, state), None
+    step, put = jax.jit(step, out_shardings=placed), partial(place, sharding=row_sharding(experiment.mesh))
+    held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state._replace(key=())))
+    picked, losses = [], []
+    for t in range(count):
+        generic, specific = (jax.tree.map(lambda x: x[0], reader.at(t, 1)) for reader in (experiment.generic, experiment.specific))
+        state, info = step(state, put(generic), put(specific))
+        picked.append(info.picked.tolist())
+        losses.append(float(info.loss))
+    return {"picked": picked, "losses": losses, "bytes": held, **experiment.test(state.params)}
+
+print(json.dumps([steps(flags) for flags in json.loads(sys.argv[1])]))
+"""
+SMALL = [*[flag for flag in TINY if flag != "--quiet"], *OWN, "--batch-size", "8", "--width", "64", "--mlp-width", "128"]
+
+
+def on_devices(count, variants):
+    "What each variant of flags gives in a process with so many simulated devices."
+    flags = f"--xla_force_host_platform_device_count={count} {os.environ['XLA_FLAGS']}"
+    done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps([[*SMALL, *v] for v in variants])], check=False, capture_output=True,
+                          text=True, timeout=500, env={**os.environ, "XLA_FLAGS": flags})
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def check_same(found, expected):
+    assert found["picked"] == expected["picked"]
+    assert found["losses"] == pytest.approx(expected["losses"], rel=1e-5)
+    for name in ("specific_loss", "generic_loss"): assert found[name] == pytest.approx(expected[name], rel=1e-5)
+
+
+def test_picks_and_losses_do_not_depend_on_the_devices():
+    meshes = "data=1", "data=2", "data=4", "data=8", "fsdp=8", "data=4,fsdp=2"
+    alone, *found = on_devices(8, [["--mesh", mesh] for mesh in meshes])
+    assert len({tuple(rows) for rows in alone["picked"]}) == 6 and all(len(rows) == 8 for rows in alone["picked"])
+    for other in found: check_same(other, alone)
+    assert found[3]["bytes"] < .3*alone["bytes"] and found[2]["bytes"] == alone["bytes"]  # parameters are split over fsdp, not over data
+
+
+def test_every_method_is_split_over_devices():
+    methods = "uniform", "mixing", "classifier", "cds", "dds", "anograd"
+    cds = ["--cds-steps", "2", "--cds-fine-tune-steps", "1"]
+    found = on_devices(4, [[*cds, "--method", method, "--mesh", mesh] for method in methods for mesh in ("data=1", "data=2,fsdp=2")])
+    for alone, split in zip(found[::2], found[1::2], strict=True): check_same(split, alone)
+
+
+def test_two_processes_are_one_run():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = [*SMALL, "--fine-tune-steps", "2", "--fine-tune-every", "1", "--quiet"]
+    together = ["--coordinator", f"127.0.0.1:{port}", "--processes", "2"]
+    both = [start("run", "lm", *flags, *together, "--process", str(k), "--out", "both") for k in range(2)]
+    ended = [finish(process) for process in both]
+    for status, _, err in ended: assert status == 0, err
+    assert "soba: specific loss" in ended[0][1] and "soba" not in ended[1][1]  # the first one says what came out
+    assert main(["run", "lm", *flags, "--out", "one"]) == 0
+    for name in ("specific_loss", "generic_loss", "fine_tuned_specific_loss"):
+        assert result("both")[name] == pytest.approx(result("one")[name], rel=1e-5)
+    lines = [[(r["step"], r["picked_share"]) for r in read_metrics(out)] for out in ("both", "one")]
+    assert lines[0] == lines[1]
+    assert [r["loss"] for r in read_metrics("both")] == pytest.approx([r["loss"] for r in read_metrics("one")], rel=1e-5)
+
+
+def test_parts_change_nothing_but_the_memory():
+    whole, parted, both = on_devices(2, [["--mesh", "data=1"], ["--mesh", "data=1", "--parts", "4"], ["--mesh", "data=2", "--parts", "4"]])
+    check_same(parted, whole)
+    check_same(both, whole)
