@@ -10,19 +10,19 @@ from test_cli import OWN, TINY, finish, folder, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.engine.checkpoint import saved_steps
+from adaptive_dist.engine.metrics import CLOCK
 
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 SHORT = [flag for flag in TINY if flag != "--quiet"]
 GRID = ["compare", "lm", "--preset", "small-target", *SHORT, *OWN, "--fine-tune-steps", "2", "--fine-tune-every", "1", "--targets", "",
         "--methods", "uniform+downsampling=2,mixing+g=.5/.9", "--seeds", "2", "--quiet"]
 METHODS = "uniform+downsampling=2", "mixing+g=.5/.9"
-MEASURED = {"steps_per_second", "seconds", "preparation_seconds", "compile_seconds", "peak_memory_bytes"}  # the rest is computed
 
 
 def rows(out):
     "The rows of a comparison's results, without what a clock measured."
     with Path(out, "results.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name not in MEASURED} for row in csv.DictReader(file)]
+        return [{name: value for name, value in row.items() if name not in CLOCK} for row in csv.DictReader(file)]
 
 
 def losses(out):

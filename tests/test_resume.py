@@ -15,12 +15,11 @@ from test_cli import OWN, TINY, finish, folder, result, start
 from adaptive_dist.cli import main
 from adaptive_dist.engine.checkpoint import saved_steps
 from adaptive_dist.engine.config import from_nested
-from adaptive_dist.engine.metrics import read_metrics
+from adaptive_dist.engine.metrics import CLOCK, read_metrics
 from adaptive_dist.engine.run import restore
 from adaptive_dist.experiments import lm
 
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
-CLOCK = {"seconds", "steps_per_second", "compile_seconds", "preparation_seconds", "peak_memory_bytes"}
 LONG = ["run", "lm", *TINY, *OWN, "--steps", "200", "--log-every", "10", "--evaluate-every", "50", "--checkpoint-every", "20",
         "--fine-tune-steps", "4", "--fine-tune-every", "2"]
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,10 +43,12 @@ class StepInfo(NamedTuple):
     """What one step saw.
 
     - `loss`: weighted loss of the picked rows, before the step
+    - `gradient_norm`: Euclidean norm of its gradient
     - `picked`: their row numbers in the big batch
     - `selector`: the selector's own info
     """
     loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
     picked: Int[Array, " small"]
     selector: Any
 
@@ -65,7 +68,8 @@ def make_step(task: Task, selector: Selector, optimizer: optax.GradientTransform
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.params)
         params = optax.apply_updates(state.params, updates)
         selector_state, info = selector.update(state.selector, for_update, params, generic_batch, specific_batch)
-        return TrainState(params, opt_state, selector_state, state.key, state.step + 1), StepInfo(loss, picked, info)
+        state = TrainState(params, opt_state, selector_state, state.key, state.step + 1)
+        return state, StepInfo(loss, optax.tree.norm(gradient), picked, info)
     return step
 
 def init_state(params: Params, selector: Selector, optimizer: optax.GradientTransformation, example_batch: Batch, *,
@@ -78,13 +82,14 @@ def init_state(params: Params, selector: Selector, optimizer: optax.GradientTran
 class ChunkInfo(NamedTuple):
     """What a dispatch of several steps saw; the rows of steps that were not taken hold NaN and 0.
 
-    - `loss`: of each step
+    - `loss`, `gradient_norm`: of each step
     - `picked`: rows picked, by step and label
     - `selector`: the selector's info, one value a step
     - `entropy`: of the weights over the last big batch, divided by its largest value
     - `effective_sample_size`: of the weights over the last big batch, in examples
     """
     loss: Float[Array, " steps"]
+    gradient_norm: Float[Array, " steps"]
     picked: Int[Array, "steps labels"]
     selector: Any
     entropy: Float[Array, ""]
@@ -101,7 +106,8 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
         def one(state, at):
             generic_batch, specific_batch = jax.tree.map(lambda x: x[at], (generic, specific))
             state, info = step(state, generic_batch, specific_batch)
-            return state, (info.loss, jnp.bincount(generic_batch["label"][info.picked], length=labels), info.selector)
+            picked = jnp.bincount(generic_batch["label"][info.picked], length=labels)
+            return state, (info.loss, info.gradient_norm, picked, info.selector)
         def record(at, carry):
             state, seen = carry
             state, new = one(state, at)
@@ -110,9 +116,9 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
             fill = jnp.nan if jnp.issubdtype(x.dtype, jnp.floating) else 0
             return jnp.full((batch_rows(generic), *x.shape), fill, x.dtype)
         seen = jax.tree.map(blank, jax.eval_shape(one, state, 0)[1])
-        state, (loss, picked, info) = jax.lax.fori_loop(0, count, record, (state, seen))
+        state, (loss, norm, picked, info) = jax.lax.fori_loop(0, count, record, (state, seen))
         scores = selector.score(state.selector, jax.tree.map(lambda x: x[count - 1], generic))
-        return state, ChunkInfo(loss, picked, info, relative_entropy(scores), effective_sample_size(scores))
+        return state, ChunkInfo(loss, norm, picked, info, relative_entropy(scores), effective_sample_size(scores))
     return chunk
 
 # %% ../../nbs/engine/loop.ipynb #664a0a6a
@@ -141,25 +147,29 @@ def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *,
     `evaluate(params)` joins the record every `evaluate_every` steps and at the end. `seconds` are those that earlier steps took. `put`
     takes stacked batches to the devices; the state stays where it is.
 
-    Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `compile_seconds` (in the
-    first), `loss` (mean of the picked rows), `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
+    Records hold `step`, `seconds` (of training: compilation and evaluation left out), `steps_per_second`, `examples_per_second` (trained
+    on), `waiting` (share of the time spent waiting for data), `compile_seconds` (in the first), means over the steps of `loss` and
+    `gradient_norm`, `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
     """
     at, every = int(state.step), min(every, steps)
-    def read(at): return put((generic.at(at, every), specific.at(at, every))), min(every, steps - at)
-    batches, count = read(at)
+    def read(at): return put((generic.at(int(at), every), specific.at(int(at), every)))
+    ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
+    source = iter(grain.MapDataset.range(at, steps, every).map(read).to_iter_dataset(ahead))
+    batches = next(source)
     placed = jax.tree.map(lambda x: x.sharding, state), state.step.sharding  # what was seen goes where the step is: everywhere
     began = time.perf_counter()
-    compiled = jax.jit(chunk, donate_argnums=0, out_shardings=placed).lower(state, *batches, count).compile()
+    compiled = jax.jit(chunk, donate_argnums=0, out_shardings=placed).lower(state, *batches, every).compile()
     extra = {"compile_seconds": time.perf_counter() - began}
     while at < steps:
         began = time.perf_counter()
-        state, info = compiled(state, *batches, count)
-        done, at = count, at + count
-        if at < steps: batches, count = read(at)
+        state, info = compiled(state, *batches, done := min(every, steps - at))
         info = jax.device_get(info)
-        took = time.perf_counter() - began
-        seconds += took
-        record = {"step": at, "seconds": seconds, "steps_per_second": done/took, "loss": info.loss[:done].mean(),
+        at, ready = at + done, time.perf_counter()
+        if at < steps: batches = next(source)
+        ended = time.perf_counter()
+        seconds += (took := ended - began)
+        record = {"step": at, "seconds": seconds, "steps_per_second": done/took, "examples_per_second": info.picked.sum()/took,
+                  "waiting": (ended - ready)/took, "loss": info.loss[:done].mean(), "gradient_norm": info.gradient_norm[:done].mean(),
                   "picked_share": dict(zip(labels, info.picked.sum(0)/info.picked.sum(), strict=True)),
                   "entropy": info.entropy, "effective_sample_size": info.effective_sample_size, **means(info.selector), **extra}
         if evaluate and (at == steps or at//evaluate_every > (at - done)//evaluate_every): record |= evaluate(state.params)
