@@ -168,6 +168,16 @@ def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch
     assert main(["demo", "--out", "demo"]) == 0 and capsys.readouterr().out == said  # finished runs are read, not repeated
 
 
+def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
+    small = [flag for flag in TINY if flag != "--quiet"]
+    assert main(["bench", *small, "--methods", "uniform,dds", "--rounds", "2", "--out", "made/costs.json"]) == 0
+    found = json.loads(Path("made/costs.json").read_text())
+    assert found["methods"]["uniform"]["time_ratio"] == found["methods"]["uniform"]["flops_ratio"] == 1
+    assert found["methods"]["dds"]["flops_ratio"] > 2 and found["methods"]["dds"]["memory_ratio"] >= 1 and found["config"]["batch_size"] == 4
+    assert "time ratio" in capsys.readouterr().out
+    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "'sgd'" in capsys.readouterr().err
+
+
 def test_a_run_with_shapes_and_types_checked():
     assert main(run("out", "--method", "uniform", "--seed", "3")) == 0
     assert result("out")["seed"] == 3
