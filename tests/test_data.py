@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from adaptive_dist.engine import data as data_module
-from adaptive_dist.engine.data import PARTS, Batches, DataConfig, Pieces, decode, encode, prepare, text_hash
+from adaptive_dist.engine.data import PARTS, Batches, DataConfig, Pieces, decode, encode, prepare, row_type, spread, text_hash
 from adaptive_dist.engine.errors import UsageError
 
 LENGTH = 32
@@ -36,6 +36,7 @@ def config(**changes):
 
 def hashes(pieces):
     "Hashes of the documents of a part, put together again from their pieces (what was not dropped of them)."
+    pieces = pieces[:]
     raw = [pieces.tokens[pieces.document == d].tobytes().rstrip(b"\0") for d in np.unique(pieces.document)]
     return [text_hash(text.decode("utf-8", "replace")) for text in raw]
 
@@ -47,7 +48,9 @@ def texts(*names):
     return [json.loads(line)["text"] for name in names for line in Path(f"texts/{name}.jsonl").read_text().splitlines()]
 
 
-def equal(a, b): return all(np.array_equal(x, y) for part in PARTS for x, y in zip(getattr(a, part), getattr(b, part), strict=True))
+def equal(a, b):
+    both = [(getattr(a, part)[:], getattr(b, part)[:]) for part in PARTS]
+    return all(np.array_equal(getattr(x, name), getattr(y, name)) for x, y in both for name in ("tokens", "label", "document"))
 
 
 def caches(): return sorted(Path("cache").iterdir())
@@ -71,7 +74,7 @@ def test_a_source_within_the_generic_one_leaves_planted_documents_there():
     Path("world/sea").mkdir(parents=True)
     for i in range(40): (Path("world/sea" if i < 16 else "world")/f"{i}.txt").write_text(f"document {i}")
     data = prepare(config(generic="world", specific="world/sea", planted=.5, generic_test=.2), LENGTH)
-    assert data.target == "sea" and (data.generic.label == data.labels.index("sea")).sum() + (
+    assert data.target == "sea" and (data.generic[:].label == data.labels.index("sea")).sum() + (
         data.generic_test.label == data.labels.index("sea")).sum() == 8
     assert data.report["generic documents dropped"] == {"in the specific set": 8}
     apart = prepare(config(generic="world", specific="texts/specific.jsonl", planted=.5, generic_test=.2), LENGTH)
@@ -95,7 +98,7 @@ def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch)
     first = prepare(config(), LENGTH)
     assert equal(prepare(config(), LENGTH), first) and len(built) == 1
     few = prepare(config(specific_size=5), LENGTH)
-    assert len(built) == 1 and len(few.specific_train.label) == 5  # cut from the same cache
+    assert len(built) == 1 and len(few.specific_train) == 5  # cut from the same cache
     for n, (length, changes) in enumerate([(48, {}), (LENGTH, {"split_seed": 1}), (LENGTH, {"generic_limit": 200}),
                                            (LENGTH, {"label_column": "none"}), (LENGTH, {"generic_test": .1})], 2):
         prepare(config(**changes), length)
@@ -109,8 +112,8 @@ def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch)
 
 
 @pytest.mark.parametrize("damage", [
-    lambda cache: (cache/"generic.tokens").write_bytes((cache/"generic.tokens").read_bytes()[:-1]),
-    lambda cache: (cache/"specific_train.label").unlink(),
+    lambda cache: (cache/"generic-00000.rows").write_bytes((cache/"generic-00000.rows").read_bytes()[:-1]),
+    lambda cache: (cache/"specific_train-00000.rows").unlink(),
     lambda cache: (cache/"meta.json").write_text((cache/"meta.json").read_text()[:50]),
 ])
 def test_a_damaged_cache_is_built_again(damage, capsys):
@@ -148,7 +151,7 @@ def slowly(folder, *args):
     sys.stdin.readline()
 data.write_parts = slowly
 got = data.prepare(data.DataConfig(generic="texts/generic.jsonl", specific="texts/specific.jsonl", cache="cache"), 32)
-print(got.generic.tokens.sum())
+print(got.generic[:].tokens.sum())
 """
 
 
@@ -157,14 +160,14 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     first = prepare(config(cache="sound"), LENGTH)
     if damaged:
         prepare(config(), LENGTH)
-        (caches()[0]/"generic.tokens").write_bytes(b"")
+        (caches()[0]/"generic-00000.rows").write_bytes(b"")
     environment = os.environ | {"PYTHONPATH": str(Path(data_module.__file__).parents[2]), "JAX_PLATFORMS": "cpu"}
     both = [subprocess.Popen([sys.executable, "-c", PREPARE], text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE) for _ in range(2)]
     assert len({process.stdout.readline() for process in both}) == 2  # both have written all parts and not yet put them in place
     for process in both:
         out, err = process.communicate("go\n", timeout=60)
-        assert (process.returncode, int(out), "damaged" in err) == (0, first.generic.tokens.sum(), damaged), err
+        assert (process.returncode, int(out), "damaged" in err) == (0, first.generic[:].tokens.sum(), damaged), err
     assert len(caches()) == 1 and equal(prepare(config(), LENGTH), first)
 
 
@@ -218,12 +221,46 @@ def test_batches_can_be_entered_anywhere():
 def test_a_spread_sample_holds_every_source_in_its_share():
     label = np.repeat(np.int32([0, 1, 2]), (700, 200, 100))  # as a corpus comes: one source after another
     pieces = Pieces(np.zeros((1000, 4), np.uint8), label, np.arange(1000, dtype=np.int32))
-    np.testing.assert_allclose(np.bincount(pieces.spread(50).label), [35, 10, 5], atol=1)
-    assert len(set(pieces.spread(999).document)) == 999
-    np.testing.assert_array_equal(pieces.spread(2000).document, pieces.document)
+    np.testing.assert_allclose(np.bincount(spread(pieces, 50).label), [35, 10, 5], atol=1)
+    assert len(set(spread(pieces, 999).document)) == 999
+    np.testing.assert_array_equal(spread(pieces, 2000).document, pieces.document)
 
 
 def test_fewer_examples_than_a_batch_are_refused():
     Batches(pieces(4), 4, seed=(0,))
     with pytest.raises(UsageError, match="the specific set has 3 examples, fewer than a batch of 4"):
         Batches(pieces(3), 4, seed=(0,), name="specific")
+
+
+@pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
+def test_a_changed_byte_is_never_read(column):
+    data = prepare(config(), LENGTH)
+    kind, path = row_type(LENGTH), caches()[0]/"generic-00000.rows"
+    stored = np.fromfile(path, kind)
+    stored[7:8][column].reshape(1, -1)[0, 0] ^= 1
+    with path.open("r+b") as file: file.write(stored.tobytes())  # in place: the map sees it
+    data.generic[np.array([6, 8])]
+    for rows in (slice(None), np.array([3, 7])):
+        with pytest.raises(UsageError, match=r"is damaged \(row 7 of generic\): delete it"): data.generic[rows]
+    with pytest.raises(UsageError, match="row 7"): Batches(data.generic, len(data.generic), seed=(0,)).at(0, 1)
+
+
+def test_a_row_of_zeros_is_no_row():
+    assert data_module.checks(np.zeros(1, row_type(LENGTH)))[0] != 0  # what a disk gives for a page that was never written
+
+
+def test_a_part_of_several_shards_reads_as_one(monkeypatch):
+    one = prepare(config(cache="one"), LENGTH)
+    monkeypatch.setattr(data_module, "SHARD", 100)
+    monkeypatch.setattr(data_module, "RESIDENT", 0)
+    several = prepare(config(), LENGTH)
+    names = sorted(path.name for path in caches()[0].glob("generic-*.rows"))
+    assert len(names) == -(-len(several.generic)//100) > 5 and names[0] == "generic-00000.rows"
+    assert equal(one, several)
+    rows = np.random.default_rng(0).permutation(len(several.generic))[:300]
+    assert np.array_equal(several.generic[rows].tokens, one.generic[rows].tokens)
+
+
+def test_duplicates_are_found_among_a_quarter_as_many_documents_as_there_are_places():
+    recent, keys = data_module.Recent(buckets=2**10), np.random.default_rng(0).integers(2**63, size=2_000).tolist()
+    assert not any(recent.add(key) for key in keys) and all(recent.add(key) for key in keys)

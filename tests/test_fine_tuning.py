@@ -18,7 +18,7 @@ def test_validation_chooses_and_test_data_report(tiny, tmp_path, monkeypatch):
     def watched(model):
         loss = original(model)
         def tell(params, pieces):
-            asked.append(len(pieces.label))
+            asked.append(len(pieces))
             return loss(params, pieces)
         return tell
     monkeypatch.setattr(lm, "corpus_loss", watched)
@@ -27,8 +27,8 @@ def test_validation_chooses_and_test_data_report(tiny, tmp_path, monkeypatch):
 
     # Test sets are read for the two reports at the end, before and after fine-tuning, and never before.
     data = prepare(config.data, 32)
-    sizes = [len(data.specific_test.label), len(data.generic_test.label)]
-    valid = min(16, len(data.specific_valid.label))
+    sizes = [len(data.specific_test), len(data.generic_test)]
+    valid = min(16, len(data.specific_valid))
     assert len({*sizes, valid}) == 3, "sets of different sizes tell which is which"
     assert asked[-2:] == sizes and sorted(asked).count(sizes[0]) == 2 and set(asked[asked.index(sizes[0]) + 2:-2]) <= {valid}
 

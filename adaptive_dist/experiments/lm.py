@@ -27,7 +27,7 @@ import optax
 
 from ..engine.checkpoint import load_state, saved_steps
 from ..engine.config import change, setting, shaping
-from ..engine.data import Batches, DataConfig, Joined, Pieces, TextData, cache_root, identity, prepare
+from ..engine.data import Batches, DataConfig, Joined, Part, Pieces, TextData, cache_root, identity, prepare, spread
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.loop import Reader
@@ -139,11 +139,11 @@ def scoring_run(config: LMConfig) -> LMConfig:
                    selection=SelectionConfig(downsampling=1), weighting=WeightingConfig(), baseline=BaselineConfig(),
                    fine_tuning=replace(config.fine_tuning, fine_tune_steps=c.cds_fine_tune_steps))
 
-def contrastive_scores(config: LMConfig, pieces: Pieces, progress: bool) -> tuple[np.ndarray, float]:
+def contrastive_scores(config: LMConfig, pieces: Part, progress: bool) -> tuple[np.ndarray, float]:
     "The cds score of each piece in nats per byte, mapped from the cache, where they are computed once; and the seconds that took."
     name = json.dumps([plain(shaping(scoring_run(config))), identity(config.data, config.model.length)])
     folder = cache_root(config.data)/f"cds-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
-    path = folder/f"scores-{len(pieces.label)}"
+    path = folder/f"scores-{len(pieces)}"
     if jax.process_count() > 1 and not path.exists():
         raise UsageError("--method cds has no scores yet: compute them first, with the same command and --steps 1, in one process")
     with locked(folder/"lock"):
@@ -155,7 +155,7 @@ def contrastive_scores(config: LMConfig, pieces: Pieces, progress: bool) -> tupl
     return np.memmap(path, "<f4", "r"), seconds
 
 # %% ../../nbs/experiments/lm.ipynb #e700edb3
-def _compute_scores(config: LMConfig, pieces: Pieces, models: Path, path: Path, progress: bool, block: int = 256) -> None:
+def _compute_scores(config: LMConfig, pieces: Part, models: Path, path: Path, progress: bool, block: int = 256) -> None:
     from tqdm.auto import tqdm
     scoring = scoring_run(config)
     tuned_step = run("lm", scoring, build, models, progress)["fine_tuning"]["step"]
@@ -164,10 +164,10 @@ def _compute_scores(config: LMConfig, pieces: Pieces, models: Path, path: Path, 
     specific = load_state(models/"fine_tuned", jax.eval_shape(lambda: begin(0, experiment)[0].params), tuned_step)
     contrast = jax.jit(partial(baselines.contrast, text_loss_of(ByteTransformer(config.model)), generic, specific))
     def score(start, stop):
-        tokens = np.pad(pieces.tokens[start:stop], ((0, block - (stop - start)), (0, 0)))
+        tokens = np.pad(pieces[start:stop].tokens, ((0, block - (stop - start)), (0, 0)))
         return np.asarray(contrast({"tokens": tokens}))[:stop - start]
-    with tqdm(total=len(pieces.label), unit="example", desc="cds scores", disable=not progress) as bar:
-        stored_scores(path, len(pieces.label), score, block, bar.update)
+    with tqdm(total=len(pieces), unit="example", desc="cds scores", disable=not progress) as bar:
+        stored_scores(path, len(pieces), score, block, bar.update)
 
 # %% ../../nbs/experiments/lm.ipynb #9fec7727
 class Method(NamedTuple):
@@ -202,8 +202,8 @@ def mixed_reader(config: LMConfig, data: TextData) -> Joined:
 
 def scored_reader(config: LMConfig, data: TextData, scores: np.ndarray | None = None) -> Batches:
     "Big batches of the generic pieces that cds scores, with their scores, or with zeros before there are any."
-    pieces = data.generic.spread(config.baseline.cds_examples) if config.baseline.cds_examples else data.generic
-    scores = np.zeros(len(pieces.label), np.float32) if scores is None else scores
+    pieces = spread(data.generic, config.baseline.cds_examples) if config.baseline.cds_examples else data.generic
+    scores = np.zeros(len(pieces), np.float32) if scores is None else scores
     return Batches(pieces, config.batch_size*config.selection.downsampling, seed=(config.seed, 0), name="generic", score=scores)
 
 def scored(config: LMConfig, data: TextData, progress: bool) -> tuple[Batches, float]:
@@ -278,15 +278,14 @@ def assemble(config: LMConfig, data: TextData) -> Experiment:
     task = scaled(lm_task(model), mesh, c.parts)
     loss = corpus_loss(model)
     def on(specific, generic): return lambda params: {"specific_loss": loss(params, specific), "generic_loss": loss(params, generic)}
-    method, valid = METHODS[c.method], data.specific_valid.spread(c.evaluate_examples)
-    share = np.bincount(data.generic.label, minlength=len(data.labels))/len(data.generic.label)
+    method, valid = METHODS[c.method], spread(data.specific_valid, c.evaluate_examples)
     return Experiment(
         task=task, selector=make_selector(c, task), optimizer=optax.adam(inverse_sqrt(c.optimizer), b2=c.optimizer.b2),
         init_params=lambda key: model.init(key, jnp.zeros((1, m.length), jnp.uint8)),
         generic=method.reader(c, data),
         specific=Batches(data.specific_train, c.selection.specific_batch or c.batch_size, seed=(c.seed, 1), name="specific training"),
-        labels=data.labels, base_share=dict(zip(data.labels, share, strict=True)), target=data.target,
-        validate=lambda params: loss(params, valid), evaluate=on(valid, data.generic_test.spread(c.evaluate_examples)),
+        labels=data.labels, base_share=dict(zip(data.labels, data.share, strict=True)), target=data.target,
+        validate=lambda params: loss(params, valid), evaluate=on(valid, spread(data.generic_test, c.evaluate_examples)),
         test=on(data.specific_test, data.generic_test), prepare=method.prepare and partial(method.prepare, c, data), mesh=mesh)
 
 def random_data(config: LMConfig) -> TextData:
@@ -294,7 +293,7 @@ def random_data(config: LMConfig) -> TextData:
     count = 2*config.batch_size*max(config.selection.downsampling, 1)
     tokens = np.random.default_rng(0).integers(1, 256, (count, config.model.length), np.uint8)
     pieces = Pieces(tokens, np.zeros(count, np.int32), np.arange(count, dtype=np.int32))
-    return TextData(pieces, pieces, pieces, pieces, pieces, labels=("random",), target=None, report={})
+    return TextData(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,), target=None, report={})
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))
