@@ -179,6 +179,14 @@ def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
     assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "'sgd'" in capsys.readouterr().err
 
 
+def test_a_run_can_be_profiled_and_needs_wandb_only_if_asked_for(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert main(run("out", "--wandb", "project")) == 2 and "needs the package wandb" in capsys.readouterr().err
+    assert not Path("out").exists()
+    assert main(run("out", "--method", "uniform", "--profile")) == 0
+    assert list(Path("out/profile").rglob("*.xplane.pb"))
+
+
 def test_a_run_with_shapes_and_types_checked():
     assert main(run("out", "--method", "uniform", "--seed", "3")) == 0
     assert result("out")["seed"] == 3

@@ -6,6 +6,7 @@
 __all__ = ['CLOCK', 'plain', 'write_text', 'write_json', 'flatten', 'Metrics', 'read_metrics', 'series', 'plot_curves']
 
 # %% ../../nbs/engine/metrics.ipynb #2278d08a
+import importlib
 import json
 import math
 import os
@@ -52,8 +53,15 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     return out
 
 class Metrics:
-    "Writes records to `metrics.jsonl` in a folder, after those up to the step `after`, and to TensorBoard event files beside it."
-    def __init__(self, folder: Path | str, tensorboard: bool = True, after: int = 0):
+    """Writes records to `metrics.jsonl` in a folder, after those up to the step `after`, and to TensorBoard event files beside it.
+
+    `wandb` names a project of Weights & Biases that they go to as well. Raises `UsageError` if the lines up to `after` are not there.
+    """
+    def __init__(self, folder: Path | str, tensorboard: bool = True, after: int = 0, wandb: str | None = None):
+        self.wandb = None
+        if wandb:
+            service, name = importlib.import_module("wandb"), Path(folder).resolve().name
+            self.wandb = service.init(project=wandb, dir=str(folder), id=name, resume="allow")
         path = Path(folder)/"metrics.jsonl"
         kept = [r for r in read_metrics(folder) if r["step"] <= after] if after and path.exists() else []
         if (kept[-1]["step"] if kept else 0) != after:
@@ -69,6 +77,7 @@ class Metrics:
         "Append one record; it must have a `step`."
         record = plain(record)
         self.lines.write((json.dumps(record) + "\n").encode())
+        if self.wandb: self.wandb.log(flatten(record), step=record["step"])
         if self.events:
             for name, value in flatten(record).items():
                 if name != "step": self.events.add_scalar(name, value, record["step"])
@@ -76,6 +85,7 @@ class Metrics:
     def close(self) -> None:
         self.lines.close()
         if self.events: self.events.close()
+        if self.wandb: self.wandb.finish()
 
     def __enter__(self) -> "Metrics": return self
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: self.close()

@@ -4,17 +4,18 @@
 
 # %% auto #0
 __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'held', 'claim', 'owning', 'differences', 'begin', 'first_batches',
-           'step_flops', 'run', 'last_share', 'restore', 'device', 'peak_memory_bytes']
+           'step_flops', 'run', 'last_share', 'Collapse', 'restore', 'device', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
 import contextlib
 import dataclasses
 import fcntl
+import importlib.util
 import json
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -47,6 +48,8 @@ class RunConfig:
     checkpoint_every: int = setting(2_000, "steps between checkpoints, from which a stopped run goes on (count)", free=True, at_least=1)
     keep_checkpoints: int = setting(2, "newest checkpoints kept (count)", free=True, at_least=1)
     tensorboard: bool = setting(True, "also write TensorBoard event files", free=True)
+    wandb: str | None = setting(None, "Weights & Biases project that metrics go to as well (name); pip install wandb for it", free=True)
+    profile: bool = setting(False, "write a JAX trace of the second dispatch to profile/, for TensorBoard or Perfetto", free=True)
     store_weighting_every: int | None = setting(
         None, "steps between stored weighting networks, a multiple of --log-every (count); none: not stored", at_least=1)
     mesh: str | None = setting(
@@ -174,7 +177,7 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
     new = [folder for folder in (out, *out.parents) if not os.path.exists(folder)]  # Path.exists raises where access is denied
     try:
         if result := claim(out, name, check(config)): return result
-        _check_storable(config, experiment := build(config))
+        _check_possible(config, experiment := build(config))
     except BaseException:
         with contextlib.suppress(OSError):
             for folder in new: folder.rmdir()
@@ -214,13 +217,17 @@ def _train(config: RunConfig, experiment: Experiment, out: Path, progress: bool)
     if saved_steps(out/"checkpoints"): state = load_state(out/"checkpoints", state)
     else: _store_weighting(config.store_weighting_every, out, state)
     at = int(state.step)
-    with (Metrics(out, config.tensorboard, after=at) if leads() else contextlib.nullcontext() as metrics,
+    with (Metrics(out, config.tensorboard, after=at, wandb=config.wandb) if leads() else contextlib.nullcontext() as metrics,
           tqdm(initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress) as bar):
         spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
-        for now in train(state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
+        collapse, tracing = Collapse(), contextlib.ExitStack()
+        for count, now in enumerate(train(state, chunk, experiment.generic, experiment.specific, steps=config.steps, every=config.log_every,
                          labels=experiment.labels, evaluate=experiment.evaluate, evaluate_every=config.evaluate_every, seconds=spent,
-                         put=partial(place, sharding=row_sharding(experiment.mesh, axis=1))):
-            if metrics: metrics.write(now.record)
+                         put=partial(place, sharding=row_sharding(experiment.mesh, axis=1)))):
+            tracing.close()
+            if config.profile and count == 0: tracing.enter_context(jax.profiler.trace(out/"profile"))
+            if metrics: metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
+            if warning := collapse.seen(now.record): bar.write(f"adaptive-dist: {warning}", file=sys.stderr)
             bar.update(len(now.picked))
             bar.set_postfix({k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}, refresh=False)
             before, at, state = at, now.record["step"], now.state
@@ -245,11 +252,26 @@ def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
     last = [(r["picked_share"], end - start) for r, start, end in zip(records, ends, ends[1:], strict=False) if end > steps - steps/10]
     return {label: sum(share[label]*n for share, n in last)/sum(n for _, n in last) for label in last[0][0]}
 
+# %% ../../nbs/engine/run.ipynb #bb610caf
+class Collapse:
+    "Watches for weights that have collapsed, in the records of a run."
+    def __init__(self, below: float = 1.5, patience: int = 10): self.below, self.patience, self.run = below, patience, 0
+
+    def seen(self, record: Mapping[str, Any]) -> str | None:
+        "Advice, when the effective sample size has been below `below` examples in `patience` records in a row, for the first time."
+        self.run = self.run + 1 if record["effective_sample_size"] < self.below else min(self.run, 0)
+        if self.run < self.patience: return None
+        self.run = -sys.maxsize  # say it once
+        return (f"the weights have collapsed: at step {record['step']} one example of each big batch has had nearly all the weight for "
+                f"{self.patience} records; lower --weighting-learning-rate, or raise --judged or --average")
+
 # %% ../../nbs/engine/run.ipynb #aa674846
 def _store_weighting(every: int | None, out: Path, state: TrainState) -> None:
     if every and int(state.step) % every == 0: save_state(out/"weightings", int(state.step), state.selector.alpha)
 
-def _check_storable(config: RunConfig, experiment: Experiment) -> None:
+def _check_possible(config: RunConfig, experiment: Experiment) -> None:
+    if config.wandb and importlib.util.find_spec("wandb") is None:
+        raise UsageError(f"--wandb {config.wandb} needs the package wandb: pip install wandb")
     if (every := config.store_weighting_every) is None: return
     if every % config.log_every: raise UsageError(f"--store-weighting-every {every} must be a multiple of --log-every {config.log_every}")
     if not hasattr(jax.eval_shape(lambda: begin(0, experiment)[0].selector), "alpha"):

@@ -28,6 +28,7 @@ class ByteTransformerConfig:
     length: int = setting(256, "text length (bytes)", at_least=2)
     dropout: float = setting(.1, "share of activations dropped in training (0 to 1)", at_least=0, at_most=.99)
     dtype: Literal["float32", "bfloat16"] = setting("bfloat16", "precision of matrix products; parameters and log-softmax stay in float32")
+    remat: bool = setting(False, "compute the activations of a block again for its gradient, to save memory")
     attention: Literal["xla", "cudnn"] = setting("xla", "attention kernel; cudnn has no forward mode, so choose finite differences with it")
 
 # %% ../../nbs/models/byte_transformer.ipynb #ae0ed3b1
@@ -68,7 +69,8 @@ class ByteTransformer(nn.Module):
         before = jnp.pad(tokens.astype(jnp.int32)[:, :-1], ((0, 0), (1, 0)))
         x = embedding(before) + position[:tokens.shape[1]].astype(c.dtype)
         x = nn.Dropout(c.dropout, deterministic=deterministic)(x)
-        for i in range(c.layers): x = Block(c, name=f"block_{i}")(x, deterministic)
+        block = nn.remat(Block, static_argnums=(2,)) if c.remat else Block
+        for i in range(c.layers): x = block(c, name=f"block_{i}")(x, deterministic)
         return embedding.attend(nn.LayerNorm(dtype=c.dtype, name="norm_out")(x)).astype(jnp.float32)
 
 # %% ../../nbs/models/byte_transformer.ipynb #781ada12
