@@ -128,6 +128,11 @@ def test_a_damaged_cache_is_built_again(damage, capsys):
     assert capsys.readouterr().err == "" and len(caches()) == 1
 
 
+def test_workers_change_nothing():
+    one, two = prepare(config(cache="one"), LENGTH), prepare(config(workers=2), LENGTH)
+    assert equal(one, two) and one.report == two.report and caches()[0].name == next(Path("one").iterdir()).name
+
+
 def test_an_interrupted_build_leaves_nothing(monkeypatch):
     encoded = []
     def interrupted(text, length):

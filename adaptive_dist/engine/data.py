@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Some', 'SHARD', 'RESIDENT', 'MOST_HELD_OUT', 'PARTS', 'LISTED', 'DataConfig', 'text_hash', 'split_specific', 'encode',
            'decode', 'Pieces', 'Part', 'spread', 'row_type', 'checks', 'Table', 'shard_path', 'TextData', 'Recent',
-           'Writer', 'write_parts', 'cache_root', 'open_parts', 'identity', 'prepare', 'permutation', 'feistel',
-           'Batches', 'Joined']
+           'Writer', 'cut_block', 'cut_all', 'write_parts', 'cache_root', 'open_parts', 'identity', 'prepare',
+           'permutation', 'feistel', 'Batches', 'Joined']
 
 # %% ../../nbs/engine/data.ipynb #ee7b0f84
 import errno
@@ -17,10 +17,13 @@ import mmap
 import os
 import sys
 import tempfile
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import chain, islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -28,7 +31,7 @@ import numpy as np
 from jaxtyping import Int, Int32, Integer, UInt8, UInt64
 from tqdm.auto import tqdm
 
-from .config import setting
+from .config import setting, shaping
 from .embedded import Document
 from .errors import UsageError
 from .sources import documents, fingerprint, is_part
@@ -51,6 +54,7 @@ class DataConfig:
     specific_size: int | None = setting(None, "specific training examples used (count); none: all", at_least=1)
     generic_limit: int | None = setting(None, "generic documents read (count); none: all", at_least=1)
     specific_limit: int | None = setting(None, "specific documents read (count); none: all", at_least=1)
+    workers: int = setting(0, "processes that cut documents into pieces, beside the one that reads them (count)", free=True, at_least=0)
     text_column: str = setting("text", "column that holds the text (name)")
     label_column: str = setting("label", "column that holds the domain label (name)")
     cache: str | None = setting(
@@ -239,6 +243,24 @@ class Writer:
         self.waiting = []
 
 # %% ../../nbs/engine/data.ipynb #7b5209be
+def cut_block(block: Sequence[Document], length: int, seed: int) -> list[tuple[str, int, int, UInt8[np.ndarray, "pieces length"]]]:
+    "Of each document: label, hash, hash that decides whether it is held out, and pieces."
+    return [(label, text_hash(text), text_hash(text, seed), encode(text, length)) for text, label in block]
+
+def cut_all(found: Iterator[Document], length: int, seed: int, workers: int = 0) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    "`cut_block` for a stream of documents, in their order; by so many `workers`, or in this process if there are none."
+    blocks = iter(lambda: list(islice(found, 256)), [])
+    work = functools.partial(cut_block, length=length, seed=seed)
+    if not workers: yield from chain.from_iterable(map(work, blocks))
+    else:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            coming: deque[Future] = deque()
+            for block in blocks:
+                coming.append(pool.submit(work, block))
+                if len(coming) > 3*workers: yield from coming.popleft().result()
+            while coming: yield from coming.popleft().result()
+
+# %% ../../nbs/engine/data.ipynb #0ef7d422
 def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     "Read both sources once and write all parts and `meta.json` to a folder."
     labels: dict[str, int] = {}
@@ -248,19 +270,18 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     specific: set[int] = set()
     recent, dropped = Recent(), Counter[str]()
     writers = {part: Writer(folder, part, length) for part in PARTS}
-    def add(part, document):
-        writers[part].add(encode(document.text, length), labels.setdefault(document.label, len(labels)))
+    def cut(found, workers=0): return cut_all(found, length, config.split_seed + 1, workers)
     for name, some in split_specific(found, config.split_seed, planted).items():
-        for document in some:
-            specific.add(text_hash(document.text))
-            add(f"specific_{name}", document)
+        for label, key, _, tokens in cut(iter(some)):
+            specific.add(key)
+            writers[f"specific_{name}"].add(tokens, labels.setdefault(label, len(labels)))
     target = list(labels)
-    for document in tqdm(documents(config.generic, *columns, config.generic_limit), unit=" documents", desc="token cache", delay=10):
-        key = text_hash(document.text)
+    found = tqdm(documents(config.generic, *columns, config.generic_limit), unit=" documents", desc="token cache", delay=10)
+    for label, key, rank, tokens in cut(iter(found), config.workers):
         if key in specific or recent.add(key): dropped["in the specific set" if key in specific else "duplicates"] += 1
         else:
-            held_out = text_hash(document.text, config.split_seed + 1) < config.generic_test*2**64
-            add("generic_test" if held_out and writers["generic_test"].documents < MOST_HELD_OUT else "generic", document)
+            held_out = rank < config.generic_test*2**64 and writers["generic_test"].documents < MOST_HELD_OUT
+            writers["generic_test" if held_out else "generic"].add(tokens, labels.setdefault(label, len(labels)))
     for writer in writers.values(): writer.flush()
     for part in ("generic", "generic_test"):
         if not writers[part].pieces:
@@ -271,7 +292,7 @@ def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     meta = {"length": length, "labels": list(labels), "share": share, "target": target[0] if len(target) == 1 else None, "report": report}
     (folder/"meta.json").write_text(json.dumps(meta, indent=1))
 
-# %% ../../nbs/engine/data.ipynb #0ef7d422
+# %% ../../nbs/engine/data.ipynb #0e8e8d15
 def cache_root(config: DataConfig) -> Path:
     "The folder that holds all caches."
     if named := config.cache or os.environ.get("ADAPTIVE_DIST_CACHE"): return Path(named)
@@ -289,9 +310,9 @@ def open_parts(folder: Path) -> TextData | None:
 
 def identity(config: DataConfig, length: int) -> str:
     "A hexadecimal digest of what goes into all parts: contents of both sources, and settings that shape what is made of them."
-    shaping = {k: v for k, v in asdict(config).items() if k not in ("cache", "generic", "specific", "specific_size")}
+    shape = {k: v for k, v in shaping(config).items() if k not in ("generic", "specific", "specific_size")}
     parts = {"format": 3, "length": length, "sources": [fingerprint(config.generic), fingerprint(config.specific)],
-             "part": is_part(config.specific, config.generic), **shaping}
+             "part": is_part(config.specific, config.generic), **shape}
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 def prepare(config: DataConfig, length: int) -> TextData:
