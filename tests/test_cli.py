@@ -48,9 +48,9 @@ def folder(tmp_path, monkeypatch):
 def start(*arguments): return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process):
-    "Exit status, output and errors of a process, which is killed if it takes minutes."
-    try: out, err = process.communicate(timeout=180)
+def finish(process, seconds=180):
+    "Exit status, output and errors of a process, which is killed if it takes longer."
+    try: out, err = process.communicate(timeout=seconds)
     finally: process.kill()
     return process.returncode, out, err
 
