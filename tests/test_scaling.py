@@ -4,11 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 from test_cli import OWN, TINY, finish, folder, result, start
+from test_resume import after_line, killed
 
 from adaptive_dist.cli import main
+from adaptive_dist.engine.checkpoint import saved_steps
 from adaptive_dist.engine.metrics import read_metrics
 
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
@@ -92,6 +95,17 @@ def test_two_processes_are_one_run():
     lines = [[(r["step"], r["picked_share"]) for r in read_metrics(out)] for out in ("both", "one")]
     assert lines[0] == lines[1]
     assert [r["loss"] for r in read_metrics("both")] == pytest.approx([r["loss"] for r in read_metrics("one")], rel=1e-5)
+
+
+def test_a_run_goes_on_with_another_mesh(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=4 {os.environ['XLA_FLAGS']}")
+    flags = ["run", "lm", *SMALL, "--method", "uniform", "--steps", "60", "--log-every", "5", "--checkpoint-every", "10", "--quiet"]
+    assert finish(start(*flags, "--mesh", "data=4", "--out", "whole"))[0] == 0
+    again = [*flags, "--out", "again"]
+    assert killed([*again, "--mesh", "data=2,fsdp=2"], partial(after_line, 5, "again"))
+    assert saved_steps("again/checkpoints")[-1] in (10, 20, 30, 40, 50) and finish(start(*again, "--mesh", "fsdp=4"))[0] == 0
+    losses = [[r["loss"] for r in read_metrics(out)] for out in ("again", "whole")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_parts_change_nothing_but_the_memory():
