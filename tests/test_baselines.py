@@ -9,9 +9,10 @@ import pytest
 
 from adaptive_dist.engine.checkpoint import load_state
 from adaptive_dist.engine.config import change
-from adaptive_dist.engine.data import prepare, spread
+from adaptive_dist.engine.data import prepare
 from adaptive_dist.engine.errors import UsageError
 from adaptive_dist.engine.run import begin, restore, run
+from adaptive_dist.engine.table import spread
 from adaptive_dist.experiments import lm
 from adaptive_dist.method import filtering, weighting
 from adaptive_dist.method.baselines import cds, classifier, join, mixing, replay
@@ -137,7 +138,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     folder, = (tmp_path/"cache").glob("cds-*")
     model, scoring = lm.ByteTransformer(config.model), lm.build(lm.scoring_run(config))
     like = jax.eval_shape(lambda: begin(0, scoring)[0].params)
-    pieces = spread(prepare(config.data, 32).generic, 90).tokens
+    pieces = spread(prepare(config.data, 32).generic, 90)["tokens"]
     tuned = numpy_loss(load_state(folder/"models/fine_tuned", like), model, pieces)
     brute = numpy_loss(restore(folder/"models", scoring).params, model, pieces) - tuned
     scores = np.fromfile(folder/"scores-90", "<f4")

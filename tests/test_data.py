@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adaptive_dist.engine import data as data_module
-from adaptive_dist.engine.data import PARTS, Batches, DataConfig, Pieces, decode, encode, prepare, row_type, spread, text_hash
+from adaptive_dist.engine import data as data_module, table as table_module
+from adaptive_dist.engine.data import PARTS, DataConfig, decode, encode, piece, prepare, text_hash
 from adaptive_dist.engine.errors import UsageError
+from adaptive_dist.engine.table import Batches, Rows, checks, spread, stored
 
 LENGTH = 32
 WORDS = ["cell", "star", "lemma", "court", "añejo", "山", "price", "river"]
@@ -37,7 +38,7 @@ def config(**changes):
 def hashes(pieces):
     "Hashes of the documents of a part, put together again from their pieces (what was not dropped of them)."
     pieces = pieces[:]
-    raw = [pieces.tokens[pieces.document == d].tobytes().rstrip(b"\0") for d in np.unique(pieces.document)]
+    raw = [pieces["tokens"][pieces["document"] == d].tobytes().rstrip(b"\0") for d in np.unique(pieces["document"])]
     return [text_hash(text.decode("utf-8", "replace")) for text in raw]
 
 
@@ -50,7 +51,7 @@ def texts(*names):
 
 def equal(a, b):
     both = [(getattr(a, part)[:], getattr(b, part)[:]) for part in PARTS]
-    return all(np.array_equal(getattr(x, name), getattr(y, name)) for x, y in both for name in ("tokens", "label", "document"))
+    return all(np.array_equal(x[name], y[name]) for x, y in both for name in ("tokens", "label", "document"))
 
 
 def caches(): return sorted(Path("cache").iterdir())
@@ -74,8 +75,8 @@ def test_a_source_within_the_generic_one_leaves_planted_documents_there():
     Path("world/sea").mkdir(parents=True)
     for i in range(40): (Path("world/sea" if i < 16 else "world")/f"{i}.txt").write_text(f"document {i}")
     data = prepare(config(generic="world", specific="world/sea", planted=.5, generic_test=.2), LENGTH)
-    assert data.target == "sea" and (data.generic[:].label == data.labels.index("sea")).sum() + (
-        data.generic_test.label == data.labels.index("sea")).sum() == 8
+    assert data.target == "sea" and (data.generic["label"] == data.labels.index("sea")).sum() + (
+        data.generic_test["label"] == data.labels.index("sea")).sum() == 8
     assert data.report["generic documents dropped"] == {"in the specific set": 8}
     apart = prepare(config(generic="world", specific="texts/specific.jsonl", planted=.5, generic_test=.2), LENGTH)
     assert sum(apart.report[f"specific_{name}"]["documents"] for name in ("train", "valid", "test")) == 60  # none is kept back
@@ -156,7 +157,7 @@ def slowly(folder, *args):
     sys.stdin.readline()
 data.write_parts = slowly
 got = data.prepare(data.DataConfig(generic="texts/generic.jsonl", specific="texts/specific.jsonl", cache="cache"), 32)
-print(got.generic[:].tokens.sum())
+print(got.generic["tokens"].sum())
 """
 
 
@@ -172,7 +173,7 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     assert len({process.stdout.readline() for process in both}) == 2  # both have written all parts and not yet put them in place
     for process in both:
         out, err = process.communicate("go\n", timeout=60)
-        assert (process.returncode, int(out), "damaged" in err) == (0, first.generic[:].tokens.sum(), damaged), err
+        assert (process.returncode, int(out), "damaged" in err) == (0, first.generic["tokens"].sum(), damaged), err
     assert len(caches()) == 1 and equal(prepare(config(), LENGTH), first)
 
 
@@ -201,7 +202,7 @@ def test_encoding_comes_back(text):
     assert all(decode(piece) for piece in pieces)  # a character cut in two stops nothing
 
 
-def pieces(n): return Pieces(np.arange(n*4, dtype=np.uint8).reshape(n, 4), np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32))
+def pieces(n): return Rows(tokens=np.arange(n*4, dtype=np.uint8).reshape(n, 4), label=np.arange(n, dtype=np.int32))
 
 
 def test_batches_see_every_row_once_an_epoch():
@@ -225,10 +226,10 @@ def test_batches_can_be_entered_anywhere():
 
 def test_a_spread_sample_holds_every_source_in_its_share():
     label = np.repeat(np.int32([0, 1, 2]), (700, 200, 100))  # as a corpus comes: one source after another
-    pieces = Pieces(np.zeros((1000, 4), np.uint8), label, np.arange(1000, dtype=np.int32))
-    np.testing.assert_allclose(np.bincount(spread(pieces, 50).label), [35, 10, 5], atol=1)
-    assert len(set(spread(pieces, 999).document)) == 999
-    np.testing.assert_array_equal(spread(pieces, 2000).document, pieces.document)
+    corpus = Rows(label=label, document=np.arange(1000))
+    np.testing.assert_allclose(np.bincount(spread(corpus, 50)["label"]), [35, 10, 5], atol=1)
+    assert len(set(spread(corpus, 999)["document"])) == 999
+    np.testing.assert_array_equal(spread(corpus, 2000)["document"], corpus["document"])
 
 
 def test_fewer_examples_than_a_batch_are_refused():
@@ -240,10 +241,10 @@ def test_fewer_examples_than_a_batch_are_refused():
 @pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
 def test_a_changed_byte_is_never_read(column):
     data = prepare(config(), LENGTH)
-    kind, path = row_type(LENGTH), caches()[0]/"generic-00000.rows"
-    stored = np.fromfile(path, kind)
-    stored[7:8][column].reshape(1, -1)[0, 0] ^= 1
-    with path.open("r+b") as file: file.write(stored.tobytes())  # in place: the map sees it
+    kind, path = stored(piece(LENGTH)), caches()[0]/"generic-00000.rows"
+    rows = np.fromfile(path, kind)
+    rows[7:8][column].reshape(1, -1)[0, 0] ^= 1
+    with path.open("r+b") as file: file.write(rows.tobytes())  # in place: the map sees it
     data.generic[np.array([6, 8])]
     for rows in (slice(None), np.array([3, 7])):
         with pytest.raises(UsageError, match=r"is damaged \(row 7 of generic\): delete it"): data.generic[rows]
@@ -251,19 +252,19 @@ def test_a_changed_byte_is_never_read(column):
 
 
 def test_a_row_of_zeros_is_no_row():
-    assert data_module.checks(np.zeros(1, row_type(LENGTH)))[0] != 0  # what a disk gives for a page that was never written
+    assert checks(np.zeros(1, stored(piece(LENGTH))))[0] != 0  # what a disk gives for a page that was never written
 
 
 def test_a_part_of_several_shards_reads_as_one(monkeypatch):
     one = prepare(config(cache="one"), LENGTH)
-    monkeypatch.setattr(data_module, "SHARD", 100)
-    monkeypatch.setattr(data_module, "RESIDENT", 0)
+    monkeypatch.setattr(table_module, "SHARD", 100)
+    monkeypatch.setattr(table_module, "RESIDENT", 0)
     several = prepare(config(), LENGTH)
     names = sorted(path.name for path in caches()[0].glob("generic-*.rows"))
     assert len(names) == -(-len(several.generic)//100) > 5 and names[0] == "generic-00000.rows"
     assert equal(one, several)
     rows = np.random.default_rng(0).permutation(len(several.generic))[:300]
-    assert np.array_equal(several.generic[rows].tokens, one.generic[rows].tokens)
+    assert np.array_equal(several.generic[rows]["tokens"], one.generic[rows]["tokens"])
 
 
 def test_duplicates_are_found_among_a_quarter_as_many_documents_as_there_are_places():

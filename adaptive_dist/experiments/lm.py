@@ -27,7 +27,7 @@ import optax
 
 from ..engine.checkpoint import load_state, saved_steps
 from ..engine.config import change, setting, shaping
-from ..engine.data import Batches, DataConfig, Joined, Part, Pieces, TextData, cache_root, identity, prepare, spread
+from ..engine.data import DataConfig, TextData, cache_root, identity, prepare
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.loop import Reader
@@ -36,6 +36,7 @@ from ..engine.run import Experiment, RunConfig, begin, restore, run
 from ..engine.scaling import check_rows, make_mesh, scaled
 from ..engine.scores import locked, stored_scores
 from ..engine.sources import PILE_SETS
+from ..engine.table import Batches, Joined, Part, Rows, spread
 from ..method import baselines, filtering, selector as selectors, weighting as weightings
 from ..method.problem import Params, Task, same_loss
 from ..method.selector import Selector
@@ -164,7 +165,7 @@ def _compute_scores(config: LMConfig, pieces: Part, models: Path, path: Path, pr
     specific = load_state(models/"fine_tuned", jax.eval_shape(lambda: begin(0, experiment)[0].params), tuned_step)
     contrast = jax.jit(partial(baselines.contrast, text_loss_of(ByteTransformer(config.model)), generic, specific))
     def score(start, stop):
-        tokens = np.pad(pieces[start:stop].tokens, ((0, block - (stop - start)), (0, 0)))
+        tokens = np.pad(pieces[start:stop]["tokens"], ((0, block - (stop - start)), (0, 0)))
         return np.asarray(contrast({"tokens": tokens}))[:stop - start]
     with tqdm(total=len(pieces), unit="example", desc="cds scores", disable=not progress) as bar:
         stored_scores(path, len(pieces), score, block, bar.update)
@@ -208,7 +209,7 @@ def scored_reader(config: LMConfig, data: TextData, scores: np.ndarray | None = 
 
 def scored(config: LMConfig, data: TextData, progress: bool) -> tuple[Batches, float]:
     "Big batches with cds scores, computed if they are not there, and the seconds that took."
-    scores, seconds = contrastive_scores(config, scored_reader(config, data).pieces, progress)
+    scores, seconds = contrastive_scores(config, scored_reader(config, data).part, progress)
     return scored_reader(config, data, scores), seconds
 
 # %% ../../nbs/experiments/lm.ipynb #5d0c154a
@@ -248,12 +249,12 @@ METHODS: Mapping[str, Method] = {
 }
 
 # %% ../../nbs/experiments/lm.ipynb #cd4ea2f4
-def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Pieces], float]:
+def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
     "A function of parameters and pieces: their loss in nats per byte, every byte counting the same. Compiled once for all sets."
     @jax.jit
     def total(params, tokens, sizes): return text_loss(model, params, tokens) @ sizes
     def loss(params, pieces):
-        tokens = np.pad(pieces.tokens, ((0, -len(pieces.tokens) % batch), (0, 0)))
+        tokens = np.pad(pieces["tokens"], ((0, -len(pieces) % batch), (0, 0)))
         sizes = (tokens != 0).sum(1)
         sums = [total(params, tokens[i:i + batch], sizes[i:i + batch]) for i in range(0, len(tokens), batch)]
         return float(sum(sums)/sizes.sum())
@@ -292,7 +293,7 @@ def random_data(config: LMConfig) -> TextData:
     "Random bytes instead of text, for two big batches: what a step costs does not depend on what they say."
     count = 2*config.batch_size*max(config.selection.downsampling, 1)
     tokens = np.random.default_rng(0).integers(1, 256, (count, config.model.length), np.uint8)
-    pieces = Pieces(tokens, np.zeros(count, np.int32), np.arange(count, dtype=np.int32))
+    pieces = Rows(tokens=tokens, label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
     return TextData(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,), target=None, report={})
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
