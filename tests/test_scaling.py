@@ -10,7 +10,6 @@ import pytest
 from test_cli import OWN, TINY, finish, folder, result, start
 from test_resume import after_line, killed
 
-from adaptive_dist.cli import main
 from adaptive_dist.engine.checkpoint import saved_steps
 from adaptive_dist.engine.metrics import read_metrics
 
@@ -89,7 +88,7 @@ def test_two_processes_are_one_run():
     ended = [finish(process) for process in both]
     for status, _, err in ended: assert status == 0, err
     assert "soba: specific loss" in ended[0][1] and "soba" not in ended[1][1]  # the first one says what came out
-    assert main(["run", "lm", *flags, "--out", "one"]) == 0
+    assert finish(start("run", "lm", *flags, "--out", "one"))[0] == 0
     for name in ("specific_loss", "generic_loss", "fine_tuned_specific_loss"):
         assert result("both")[name] == pytest.approx(result("one")[name], rel=1e-5)
     lines = [[(r["step"], r["picked_share"]) for r in read_metrics(out)] for out in ("both", "one")]
