@@ -22,7 +22,7 @@ import jax
 
 from . import __version__
 from .engine.bench import bench, costs
-from .engine.compare import compare, configured, variants
+from .engine.compare import choice_name, compare, configured, variants
 from .engine.config import Parser, add_settings, from_arguments, settings
 from .engine.errors import UsageError
 from .engine.metrics import write_json
@@ -109,10 +109,11 @@ def bench_command(argv: Sequence[str]) -> None:
     arguments = vars(parser.parse_args(argv))
     config = from_arguments(preset, arguments)
     if arguments["rounds"] < 0: raise UsageError(f"--rounds {arguments['rounds']}: must be at least 0")
-    configs = {v.name: configured(config, choice) for v in variants(arguments["methods"]) for choice in v.choices}
+    configs = {choice_name(v, choice): configured(config, choice) for v in variants(arguments["methods"]) for choice in v.choices}
+    try: arguments["out"].parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e: raise UsageError(f"cannot write to --out {arguments['out']}: {e.strerror}; name another file") from None
     found = bench({name: module.assemble(c, module.random_data(c)) for name, c in configs.items()}, rounds=arguments["rounds"])
     about = {"command": shlex.join(["adaptive-dist", "bench", *argv]), "device": device(), "jax": jax.__version__, "config": asdict(config)}
-    arguments["out"].parent.mkdir(parents=True, exist_ok=True)
     write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")
 

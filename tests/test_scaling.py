@@ -20,7 +20,7 @@ from functools import partial
 import jax
 from adaptive_dist.engine.config import Parser, add_settings, from_arguments
 from adaptive_dist.engine.run import begin
-from adaptive_dist.engine.scaling import place, row_sharding, spread
+from adaptive_dist.engine.scaling import place, place_state, row_sharding
 from adaptive_dist.experiments import lm
 
 def steps(flags, count=6):
@@ -31,7 +31,7 @@ def steps(flags, count=6):
     experiment = lm.build(config)
     if experiment.prepare: experiment = experiment._replace(generic=experiment.prepare(False)[0])
     state, step = begin(config.seed, experiment)
-    state = spread(experiment.mesh, state)
+    state = place_state(experiment.mesh, state)
     placed = jax.tree.map(lambda x: x.sharding, state), None
     step, put = jax.jit(step, out_shardings=placed), partial(place, sharding=row_sharding(experiment.mesh))
     held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state._replace(key=())))

@@ -39,6 +39,7 @@ def _without_tracebacks() -> Iterator[None]:
     try: yield
     finally: logger.setLevel(level)
 
+# %% ../../nbs/engine/checkpoint.ipynb #47583435
 def saved_steps(folder: Path | str) -> list[int]:
     "Steps of the complete checkpoints in `folder`, in ascending order; none if there is no such folder."
     from orbax.checkpoint import v1 as ocp

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm.auto import tqdm
 
 from .config import setting, shaping
 from .embedded import Document
@@ -169,6 +168,7 @@ def cut_all(found: Iterator[Document], length: int, seed: int, workers: int = 0)
 # %% ../../nbs/engine/data.ipynb #0ef7d422
 def write_parts(folder: Path, config: DataConfig, length: int) -> None:
     "Read both sources once and write all parts and `meta.json` to a folder."
+    from tqdm.auto import tqdm
     labels: dict[str, int] = {}
     columns = (config.text_column, config.label_column)
     planted = config.planted if is_part(config.specific, config.generic) else 0

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,6 +94,7 @@ class ChunkInfo(NamedTuple):
     entropy: Float[Array, ""]
     effective_sample_size: Float[Array, ""]
 
+# %% ../../nbs/engine/loop.ipynb #309fde0a
 Chunk = Callable[[TrainState, Batch, Batch, int], tuple[TrainState, ChunkInfo]]
 
 def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
@@ -151,6 +151,7 @@ def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *,
     on), `waiting` (share of the time spent waiting for data), `compile_seconds` (in the first), means over the steps of `loss` and
     `gradient_norm`, `picked_share` per label, `entropy`, `effective_sample_size`, and what the selector says.
     """
+    import grain
     at, every = int(state.step), min(every, steps)
     def read(at): return put((generic.at(int(at), every), specific.at(int(at), every)))
     ahead = grain.ReadOptions(num_threads=1, prefetch_buffer_size=1)
@@ -176,6 +177,7 @@ def train(state: TrainState, chunk: Chunk, generic: Reader, specific: Reader, *,
         yield Progress(state, record, info.picked[:done])
         extra = {}
 
+# %% ../../nbs/engine/loop.ipynb #ea716d64
 def means(info: Any) -> dict[str, Any]:
     "Means of the fields of a named info over the steps that measured them, nested ones as nested dictionaries."
     if not hasattr(info, "_asdict"): return {}

@@ -52,35 +52,34 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif isinstance(value, (int, float)): out[prefix + name] = value
     return out
 
+# %% ../../nbs/engine/metrics.ipynb #bf10f403
 class Metrics:
     """Writes records to `metrics.jsonl` in a folder, after those up to the step `after`, and to TensorBoard event files beside it.
 
     `wandb` names a project of Weights & Biases that they go to as well. Raises `UsageError` if the lines up to `after` are not there.
     """
     def __init__(self, folder: Path | str, tensorboard: bool = True, after: int = 0, wandb: str | None = None):
-        self.wandb = None
-        if wandb:
-            service, name = importlib.import_module("wandb"), Path(folder).resolve().name
-            self.wandb = service.init(project=wandb, dir=str(folder), id=name, resume="allow")
         path = Path(folder)/"metrics.jsonl"
         kept = [r for r in read_metrics(folder) if r["step"] <= after] if after and path.exists() else []
         if (kept[-1]["step"] if kept else 0) != after:
             raise UsageError(f"{path} has no line for step {after}, where the checkpoint is: put it back, or start in another folder")
         write_text(path, "".join(json.dumps(r) + "\n" for r in kept))
         self.lines = path.open("ab", buffering=0)
-        self.events = None
+        self.events, self.wandb = None, None
+        if wandb:
+            service, name = importlib.import_module("wandb"), Path(folder).resolve().name
+            self.wandb = service.init(project=wandb, dir=str(folder), id=name, resume="allow")
         if tensorboard:
             from tensorboardX import SummaryWriter
             self.events = SummaryWriter(str(Path(folder)/"tensorboard"), purge_step=after + 1 if after else None)
 
     def write(self, record: Mapping[str, Any]) -> None:
         "Append one record; it must have a `step`."
-        record = plain(record)
-        self.lines.write((json.dumps(record) + "\n").encode())
-        if self.wandb: self.wandb.log(flatten(record), step=record["step"])
+        self.lines.write((json.dumps(record := plain(record)) + "\n").encode())
+        step, numbers = record["step"], flatten({name: value for name, value in record.items() if name != "step"})
+        if self.wandb: self.wandb.log(numbers, step=step)
         if self.events:
-            for name, value in flatten(record).items():
-                if name != "step": self.events.add_scalar(name, value, record["step"])
+            for name, value in numbers.items(): self.events.add_scalar(name, value, step)
 
     def close(self) -> None:
         self.lines.close()
@@ -90,6 +89,7 @@ class Metrics:
     def __enter__(self) -> "Metrics": return self
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: self.close()
 
+# %% ../../nbs/engine/metrics.ipynb #6ca4d34d
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
     "The records of a run folder, in the order written; a line without its end is being written, or was cut off, and left out."
     return [json.loads(line) for line in (Path(folder)/"metrics.jsonl").read_text(encoding="utf-8").split("\n")[:-1]]

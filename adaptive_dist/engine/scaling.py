@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AXES', 'make_mesh', 'row_sharding', 'place', 'check_rows', 'join', 'leads', 'wait_for_all', 'state_shardings',
-           'spread', 'over_devices', 'in_parts', 'scaled']
+           'place_state', 'over_devices', 'in_parts', 'scaled']
 
 # %% ../../nbs/engine/scaling.ipynb #1750abe6
 import math
@@ -86,12 +86,11 @@ def state_shardings(mesh: Mesh, state: PyTree, smallest: int = 4096) -> PyTree:
         return NamedSharding(mesh, PartitionSpec(*[None]*longest, "fsdp"))
     return jax.tree.map(where, state)
 
-def spread(mesh: Mesh, state: PyTree) -> PyTree:
+def place_state(mesh: Mesh, state: PyTree) -> PyTree:
     "A training state that every process holds as a whole, with each device's part on that device."
     def put(x: Any, sharding: NamedSharding) -> Any:
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key): return jax.random.wrap_key_data(put(jax.random.key_data(x), sharding))
-        whole = np.asarray(x)
-        return jax.make_array_from_callback(x.shape, sharding, lambda index: whole[index])
+        return place(np.asarray(x), sharding)
     return jax.tree.map(put, state, state_shardings(mesh, state))
 
 # %% ../../nbs/engine/scaling.ipynb #3702bbe7

@@ -31,6 +31,7 @@ def one_line(error: BaseException) -> str:
     "The first line of an exception's message, or its type where it has none."
     return next(iter(str(error).splitlines()), "")[:300] or type(error).__name__
 
+# %% ../../nbs/engine/sources.ipynb #985ae5fd
 COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 
 def opened(path: Path) -> BinaryIO:
@@ -52,6 +53,7 @@ def byte_lines(path: Path) -> Generator[bytes, None, None]:
         try: yield from file
         except (OSError, EOFError) as e: raise UsageError(f"cannot unpack {path} ({one_line(e)}): copy it again") from None
 
+# %% ../../nbs/engine/sources.ipynb #5727444e
 def lines(path: Path) -> Iterator[str]:
     "Lines of a UTF-8 file, ends included; `UsageError` for a zero byte, what is not UTF-8 (with the offset in bytes), no access."
     at = 0
@@ -141,6 +143,7 @@ def below(folder: Path, endings: Collection[str]) -> Iterator[Path]:
         if ending(path) in endings and path.is_file(): yield path
         elif path.is_dir() and not path.is_symlink(): yield from below(path, endings)
 
+# %% ../../nbs/engine/sources.ipynb #21239354
 def readable_files(path: Path, endings: Collection[str] = (*TEXT, *ROWS)) -> Iterator[Path]:
     "The file itself, or all of a folder and below that have one of these endings, by name; `UsageError` if there is none."
     known = ", ".join(endings)
@@ -276,6 +279,7 @@ def documents(source: str, text_column: str = "text", label_column: str = "label
 HUB = ("c4", "pile", "hub")
 IN_CORPUS = (embedded.wikipedia, embedded.aws)
 
+# %% ../../nbs/engine/sources.ipynb #628f44c1
 def of_label(name: str) -> Iterator[Document]:
     "Embedded documents of the domain that `name` begins, letter case ignored; `UsageError` with all domains unless there is exactly one."
     label, read = find_label(name)

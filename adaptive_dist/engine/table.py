@@ -121,6 +121,7 @@ class Table:
             raise UsageError(f"the cache {self.folder} is damaged (row {numbers[wrong][0]} of {self.name}): delete it, and run again")
         return Rows(**{name: np.ascontiguousarray(found[name]) for name in self.columns})
 
+# %% ../../nbs/engine/table.ipynb #96a6eef4
 Part: TypeAlias = Rows | Table
 
 def spread(part: Part, count: int) -> Rows:

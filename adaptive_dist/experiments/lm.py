@@ -136,7 +136,8 @@ class LMConfig(RunConfig):
 def scoring_run(config: LMConfig) -> LMConfig:
     "The uniform run, with fine-tuning, whose two models score the generic examples for cds."
     c = config.baseline
-    return replace(config, method="uniform", steps=c.cds_steps, evaluate_every=c.cds_steps, tensorboard=False, store_weighting_every=None,
+    return replace(config, method="uniform", steps=c.cds_steps, evaluate_every=c.cds_steps, tensorboard=False, wandb=None, profile=False,
+                   store_weighting_every=None,
                    selection=SelectionConfig(downsampling=1), weighting=WeightingConfig(), baseline=BaselineConfig(),
                    fine_tuning=replace(config.fine_tuning, fine_tune_steps=c.cds_fine_tune_steps))
 
@@ -291,7 +292,7 @@ def assemble(config: LMConfig, data: TextData) -> Experiment:
 
 def random_data(config: LMConfig) -> TextData:
     "Random bytes instead of text, for two big batches: what a step costs does not depend on what they say."
-    count = 2*config.batch_size*max(config.selection.downsampling, 1)
+    count = 2*config.batch_size*config.selection.downsampling
     tokens = np.random.default_rng(0).integers(1, 256, (count, config.model.length), np.uint8)
     pieces = Rows(tokens=tokens, label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
     return TextData(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,), target=None, report={})
