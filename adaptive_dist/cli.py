@@ -112,7 +112,7 @@ def bench_command(argv: Sequence[str]) -> None:
     configs = {choice_name(v, choice): configured(config, choice) for v in variants(arguments["methods"]) for choice in v.choices}
     try: arguments["out"].parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise UsageError(f"cannot write to --out {arguments['out']}: {e.strerror}; name another file") from None
-    found = bench({name: module.assemble(c, module.random_data(c)) for name, c in configs.items()}, rounds=arguments["rounds"])
+    found = bench({name: module.on_random_data(c) for name, c in configs.items()}, rounds=arguments["rounds"])
     about = {"command": shlex.join(["adaptive-dist", "bench", *argv]), "device": device(), "jax": jax.__version__, "config": asdict(config)}
     write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")

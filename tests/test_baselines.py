@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 
+from adaptive_dist.engine import assembly
 from adaptive_dist.engine.checkpoint import load_state
 from adaptive_dist.engine.config import change
 from adaptive_dist.engine.data import prepare
@@ -136,7 +137,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     first, _ = end(config, tmp_path/"cds")
     assert first["preparation_seconds"] > 0
     folder, = (tmp_path/"cache").glob("cds-*")
-    model, scoring = lm.ByteTransformer(config.model), lm.build(lm.scoring_run(config))
+    model, scoring = lm.ByteTransformer(config.model), lm.build(assembly.scoring_run(config))
     like = jax.eval_shape(lambda: begin(0, scoring)[0].params)
     pieces = spread(prepare(config.data, 32).generic, 90)["tokens"]
     tuned = numpy_loss(load_state(folder/"models/fine_tuned", like), model, pieces)
@@ -150,7 +151,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     assert set(picked.tolist()) == set(np.argsort(-batch["score"])[:4].tolist())
 
     def forbidden(*args): raise AssertionError("computed again")
-    monkeypatch.setattr(lm, "_compute_scores", forbidden)
+    monkeypatch.setattr(assembly, "_compute_scores", forbidden)
     second, _ = end(change(config, downsampling=8), tmp_path/"other")
     assert second["preparation_seconds"] == first["preparation_seconds"]
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from adaptive_dist.engine import data as data_module, table as table_module
-from adaptive_dist.engine.data import PARTS, DataConfig, decode, encode, piece, prepare, text_hash
+from adaptive_dist.engine.cache import PARTS, text_hash
+from adaptive_dist.engine.data import DataConfig, decode, encode, prepare
 from adaptive_dist.engine.errors import UsageError
 from adaptive_dist.engine.table import Batches, Rows, checks, spread, stored
 
 LENGTH = 32
+PIECE = np.dtype([("tokens", "u1", (LENGTH,)), ("label", "<i4"), ("document", "<i4")])  # a row of text
 WORDS = ["cell", "star", "lemma", "court", "añejo", "山", "price", "river"]
 
 
@@ -95,7 +97,7 @@ def test_the_split_follows_from_its_seed():
 def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch):
     built = []
     write_parts = data_module.write_parts
-    monkeypatch.setattr(data_module, "write_parts", lambda folder, *args: built.append(folder) or write_parts(folder, *args))
+    monkeypatch.setattr(data_module, "write_parts", lambda folder, **more: built.append(folder) or write_parts(folder, **more))
     first = prepare(config(), LENGTH)
     assert equal(prepare(config(), LENGTH), first) and len(built) == 1
     few = prepare(config(specific_size=5), LENGTH)
@@ -151,8 +153,8 @@ PREPARE = """
 import sys, time
 from adaptive_dist.engine import data
 write_parts = data.write_parts
-def slowly(folder, *args):
-    write_parts(folder, *args)
+def slowly(folder, **more):
+    write_parts(folder, **more)
     print(folder, flush=True)
     sys.stdin.readline()
 data.write_parts = slowly
@@ -181,7 +183,7 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     ({"specific_limit": 3}, "the specific set has 3 distinct documents"),
     ({"generic_limit": 1}, "leaves no text for generic"),
     ({"generic": "texts/specific.jsonl", "planted": 0}, "leaves no text for generic"),
-    ({"cache": "texts/generic.jsonl/in"}, "cannot write the token cache to texts/generic.jsonl/in: Not a directory; choose another folder"),
+    ({"cache": "texts/generic.jsonl/in"}, "cannot write the cache to texts/generic.jsonl/in: Not a directory; choose another folder"),
     ({"specific": "pile:usenet"}, "unknown domain pile:usenet"),
     ({"text_column": "body"}, "has no column 'body'"),
 ])
@@ -241,7 +243,7 @@ def test_fewer_examples_than_a_batch_are_refused():
 @pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
 def test_a_changed_byte_is_never_read(column):
     data = prepare(config(), LENGTH)
-    kind, path = stored(piece(LENGTH)), caches()[0]/"generic-00000.rows"
+    kind, path = stored(PIECE), caches()[0]/"generic-00000.rows"
     rows = np.fromfile(path, kind)
     rows[7:8][column].reshape(1, -1)[0, 0] ^= 1
     with path.open("r+b") as file: file.write(rows.tobytes())  # in place: the map sees it
@@ -252,7 +254,7 @@ def test_a_changed_byte_is_never_read(column):
 
 
 def test_a_row_of_zeros_is_no_row():
-    assert checks(np.zeros(1, stored(piece(LENGTH))))[0] != 0  # what a disk gives for a page that was never written
+    assert checks(np.zeros(1, stored(PIECE)))[0] != 0  # what a disk gives for a page that was never written
 
 
 def test_a_part_of_several_shards_reads_as_one(monkeypatch):
