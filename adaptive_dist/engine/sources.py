@@ -6,7 +6,8 @@
 __all__ = ['COMPRESSED', 'Row', 'TEXT', 'ROWS', 'NEWS', 'C4', 'PILE', 'PILE_SETS', 'NOT_IN_MIRROR', 'HUB', 'IN_CORPUS',
            'one_line', 'opened', 'ending', 'byte_lines', 'lines', 'paragraphs', 'from_rows', 'json_rows', 'csv_rows',
            'parquet_rows', 'below', 'readable_files', 'from_path', 'news_path', 'news_files', 'news_text', 'from_news',
-           'hub_rows', 'pile_rows', 'on_hub', 'documents', 'of_label', 'find_label', 'fingerprint', 'is_part']
+           'hub_rows', 'pile_rows', 'on_hub', 'documents', 'of_label', 'find_label', 'fingerprint', 'contents',
+           'is_part']
 
 # %% ../../nbs/engine/sources.ipynb #267ae092
 import csv
@@ -312,6 +313,10 @@ def fingerprint(source: str) -> str:
     else:
         root = Path(source).expanduser()
         files, words = readable_files(root), [root.resolve().name]
+    return contents(words, files, root)
+
+def contents(words: Iterable[str], files: Iterable[Path], root: Path) -> str:
+    "A hexadecimal digest of some words and of files, with their names below `root`; `UsageError` for a file that cannot be read."
     digest = hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape"))
     for path in files:
         try:
