@@ -71,8 +71,9 @@ def split_specific(found: Iterable[Item], text: Callable[[Item], str], seed: int
     if held_out is not None: a, b = max(len(used) - 2*held_out, 0), max(len(used) - held_out, 0)
     parts = {"train": used[:a], "valid": used[a:b], "test": used[b:]}
     if not all(parts.values()):
+        least = 4 if held_out is None else 2*held_out + 1
         raise UsageError(f"the specific set has {len(used)} distinct documents beside planted ones, too few for training, validation and "
-                         f"test: give at least {4 if held_out is None else 2*held_out + 1} (in a text file, blank lines separate documents)")
+                         f"test: give at least {least} (in a text file, blank lines separate documents)")
     return parts
 
 # %% ../../nbs/engine/cache.ipynb #55a37d72

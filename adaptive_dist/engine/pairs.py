@@ -46,7 +46,7 @@ class CleaningConfig:
 class PairsConfig:
     "Where parallel text comes from, and how it is cleaned, split and cut."
     generic: str = setting(
-        "embedded", "generic pairs: embedded[:NAME], hub:NAME[:CONFIG[:SPLIT]], sacrebleu:SET+SET, SOURCE_FILE,TARGET_FILE or a path (source)")
+        "embedded", "generic pairs: embedded[:NAME], hub:NAME[:CONFIG[:SPLIT]], sacrebleu:SET+SET, EN_FILE,DE_FILE or a path (source)")
     specific: str = setting("embedded:mercurial", "specific pairs, as --generic (source)")
     specific_valid: str | None = setting(None, "specific pairs for validation, as --generic (source); none: some of --specific")
     specific_test: str | None = setting(None, "specific pairs for testing, as --generic (source); none: some of --specific")
@@ -98,7 +98,8 @@ def pairs_of_rows(rows: Iterable[Row], name: str, source: str, target: str, labe
                 raise UsageError(f"{name} has no column {column!r} in row {number}, but {', '.join(map(repr, found))}: "
                                  "name them with --source-language and --target-language")
             if not isinstance(found[column], (str, type(None))):
-                raise UsageError(f"column {column!r} of {name} holds {type(found[column]).__name__}, not text, in row {number}: name another")
+                kind = type(found[column]).__name__
+                raise UsageError(f"column {column!r} of {name} holds {kind}, not text, in row {number}: name another")
         yield Pair(plain(found[source] or ""), plain(found[target] or ""), str(row.get("label") or label))
 
 def test_sets(names: str, languages: str) -> Iterator[tuple[str, list[Path]]]:
@@ -133,16 +134,16 @@ def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterato
     kind, _, rest = source.partition(":")
     columns = config.source_language, config.target_language
     languages = "-".join(columns)
-    def two(a, b, label): return (Pair(plain(s), plain(t), label) for s, t in aligned(a, b))
+    def two(both, label): return (Pair(plain(s), plain(t), label) for s, t in aligned(*both))
     def of_file(path):
         name = path.name[:path.name.lower().rindex(ending(path))]
         return pairs_of_rows(PAIR_ROWS[ending(path)](path, *columns), str(path), *columns, name)
     if kind == "embedded": found = embedded_pairs(*_packages(rest))
     elif kind == "hub": found = pairs_of_rows(hub_rows(*on_hub(source)), source, *columns, Path(on_hub(source)[0]).name)
-    elif kind == "sacrebleu": found = chain.from_iterable(two(*files, name) for name, files in test_sets(rest, languages))
+    elif kind == "sacrebleu": found = chain.from_iterable(two(files, name) for name, files in test_sets(rest, languages))
     else:
         _, files = files_of(source, languages) or (None, [])
-        found = two(*files, files[0].stem) if "," in source else chain.from_iterable(map(of_file, files))
+        found = two(files, files[0].stem) if "," in source else chain.from_iterable(map(of_file, files))
     first = next(found := islice(found, limit), None)
     if first is None: raise UsageError(f"{source} holds no pairs: name another source")
     yield first
@@ -200,7 +201,8 @@ class Vocabulary:
         "The vocabulary in a file; `UsageError` if it is none."
         from tokenizers import Tokenizer
         try: return cls(Tokenizer.from_file(str(path)))
-        except Exception as e: raise UsageError(f"cannot read the vocabulary {path} ({one_line(e)}): delete the folder, and run again") from None
+        except Exception as e:
+            raise UsageError(f"cannot read the vocabulary {path} ({one_line(e)}): delete its folder, and run again") from None
 
     def save(self, path: Path) -> None:
         "Write the vocabulary to a file."
@@ -296,12 +298,12 @@ def fingerprint(source: str, config: PairsConfig) -> str:
 def identity(config: PairsConfig, length: int) -> str:
     "A hexadecimal digest of what goes into all parts: contents of the sources, and settings that shape what is made of them."
     sources = [s for s in (config.generic, config.specific, config.specific_valid, config.specific_test) if s]
-    shape = {k: v for k, v in shaping(config).items() if k not in ("generic", "specific", "specific_valid", "specific_test", "specific_size")}
-    return digest({"pairs": 1, "length": length, "sources": [fingerprint(s, config) for s in sources], "tokenizers": metadata.version("tokenizers"),
-                   **shape})
+    elsewhere = ("generic", "specific", "specific_valid", "specific_test", "specific_size")
+    return digest({"pairs": 1, "length": length, "sources": [fingerprint(s, config) for s in sources],
+                   "tokenizers": metadata.version("tokenizers"), **{k: v for k, v in shaping(config).items() if k not in elsewhere}})
 
 def prepare(config: PairsConfig, length: int) -> tuple[Split, Vocabulary, list[Pair]]:
-    """The data of a configuration as rows of `length` numbers a side, their vocabulary, and the texts of the specific test pairs by document.
+    """The data of a configuration as rows of `length` numbers a side, their vocabulary, and the texts of the specific test pairs.
 
     From the cache, or read, cleaned, split, cut and cached. Raises `UsageError` for sources that cannot be used, and for a folder that
     cannot be written.

@@ -131,8 +131,8 @@ class EncoderDecoder(nn.Module):
         self.embedding = nn.Embed(self.vocabulary, c.width, embedding_init=scale, dtype=c.dtype)
         self.source_position, self.target_position = (
             self.param(f"{side}_position", scale, (c.length, c.width)) for side in ("source", "target"))
-        encoder, decoder = ((nn.remat(block, static_argnums=(n,)) if c.remat else block)
-                            for block, n in ((EncoderBlock, 3), (DecoderBlock, 4)))
+        encoder = nn.remat(EncoderBlock, static_argnums=(3,)) if c.remat else EncoderBlock
+        decoder = nn.remat(DecoderBlock, static_argnums=(4,)) if c.remat else DecoderBlock
         self.encoder = [encoder(c) for _ in range(c.layers)]
         self.decoder = [decoder(c) for _ in range(c.layers)]
         self.norm_source, self.norm_out = (nn.LayerNorm(dtype=c.dtype) for _ in range(2))
@@ -157,7 +157,7 @@ class EncoderDecoder(nn.Module):
 
     def step(self, memory: Cache, mask: Bool[Array, "batch 1 source"], written: Cache, before: Integer[Array, " batch"],
              at: Int[Array, ""]) -> tuple[Float[Array, "batch vocabulary"], Cache]:
-        "Logits of the subwords at position `at`, given those just before; `written` holds keys and values of all before, and then of these."
+        "Logits of the subwords at position `at`, given those just before; `written` holds keys and values, and comes back with new ones."
         x = self._embedded(before[:, None], self.target_position[at][None], True)
         new = []
         for block, own, to in zip(self.decoder, written, memory, strict=True):
