@@ -75,13 +75,13 @@ def aligned(source: Path, target: Path) -> Iterator[tuple[str, str]]:
                              "line n of one must be the translation of line n of the other")
         yield a, b
 
-def tab_rows(path: Path, source: str, target: str) -> Iterator[Row]:
+def tab_rows(path: Path, *columns: str) -> Iterator[Row]:
     "Rows of a file with tabs between its cells; `UsageError` names the line that has not two or three."
     for number, line in enumerate(lines(path), 1):
         cells = line.rstrip("\n").split("\t")
         if len(cells) not in (2, 3):
             raise UsageError(f"{path} has {len(cells)} cells in line {number}: write source, tab, target, and perhaps a tab and a label")
-        yield dict(zip((source, target, "label"), cells, strict=False))
+        yield dict(zip(columns, cells, strict=False))
 
 PAIR_ROWS = {**ROWS, ".tsv": tab_rows, ".txt": tab_rows}
 
@@ -137,7 +137,7 @@ def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterato
     def two(both, label): return (Pair(plain(s), plain(t), label) for s, t in aligned(*both))
     def of_file(path):
         name = path.name[:path.name.lower().rindex(ending(path))]
-        return pairs_of_rows(PAIR_ROWS[ending(path)](path, *columns), str(path), *columns, name)
+        return pairs_of_rows(PAIR_ROWS[ending(path)](path, *columns, "label"), str(path), *columns, name)
     if kind == "embedded": found = embedded_pairs(*_packages(rest))
     elif kind == "hub": found = pairs_of_rows(hub_rows(*on_hub(source)), source, *columns, Path(on_hub(source)[0]).name)
     elif kind == "sacrebleu": found = chain.from_iterable(two(files, name) for name, files in test_sets(rest, languages))
@@ -261,7 +261,7 @@ def write_pairs(folder: Path, config: PairsConfig, length: int) -> None:
     counts = {name: Counter[str]() for name in ("specific pairs dropped", "generic pairs dropped", "cut")}
     parts, dropped, labels = specific_parts(config, counts["specific pairs dropped"]), counts["generic pairs dropped"], dict[str, int]()
     specific = {text_hash(pair.source) for part in parts for pair in part}
-    found = tqdm(pairs(config.generic, config, config.generic_limit), unit=" pairs", desc="token cache", delay=10)
+    found = iter(tqdm(pairs(config.generic, config, config.generic_limit), unit=" pairs", desc="token cache", delay=10))
     kept = cleaned(found, config.cleaning, specific, dropped)
     def held_out(pair): return text_hash(pair.source, config.split_seed + 1) < config.generic_test*2**64
     first = list(islice(kept, config.vocabulary_pairs))
