@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'TARGETS', 'STUDIES', 'mt_task', 'pair_loss_of', 'PairWeightingConfig', 'sides', 'make_weighting',
-           'DecodingConfig', 'MTConfig', 'corpus_loss', 'scores', 'translations', 'make_model', 'family', 'build',
-           'on_random_data', 'Translator', 'translator']
+           'DecodingConfig', 'MTConfig', 'scores', 'translations', 'corpus_loss', 'make_model', 'family', 'build',
+           'on_random_data', 'Translator', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
 import json
@@ -84,18 +84,6 @@ class MTConfig(TaskConfig):
     model: EncoderDecoderConfig = field(default_factory=EncoderDecoderConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
-# %% ../../nbs/experiments/mt.ipynb #935e6f3a
-def corpus_loss(model: EncoderDecoder, batch: int = 64) -> Callable[[Params, Rows], float]:
-    "A function of parameters and pairs: their loss in nats per target token, every token counting the same. Compiled once for all sets."
-    @jax.jit
-    def total(params, source, target, sizes): return pair_loss(model, params, source, target) @ sizes
-    def loss(params, rows):
-        source, target = (np.pad(rows[side], ((0, -len(rows) % batch), (0, 0))) for side in ("source", "target"))
-        sizes = (target != 0).sum(1)
-        at = [slice(i, i + batch) for i in range(0, len(target), batch)]
-        return float(sum(total(params, source[i], target[i], sizes[i]) for i in at)/sizes.sum())
-    return loss
-
 # %% ../../nbs/experiments/mt.ipynb #1a06a709
 def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
     "BLEU and chrF of translations, as sacreBLEU computes them (0 to 100), with its signatures, which say how."
@@ -110,6 +98,18 @@ def translations(model: EncoderDecoder, params: Params, vocabulary: Vocabulary, 
     "Translations of rows of subwords, as texts."
     found = translate(model, params, source, beam=config.beam, power=config.length_power)
     return [vocabulary.decode(row) for row in found]
+
+# %% ../../nbs/experiments/mt.ipynb #935e6f3a
+def corpus_loss(model: EncoderDecoder, batch: int = 64) -> Callable[[Params, Rows], float]:
+    "A function of parameters and pairs: their loss in nats per target token, every token counting the same. Compiled once for all sets."
+    @jax.jit
+    def total(params, source, target, sizes): return pair_loss(model, params, source, target) @ sizes
+    def loss(params, rows):
+        source, target = (np.pad(rows[side], ((0, -len(rows) % batch), (0, 0))) for side in ("source", "target"))
+        sizes = (target != 0).sum(1)
+        at = [slice(i, i + batch) for i in range(0, len(target), batch)]
+        return float(sum(total(params, source[i], target[i], sizes[i]) for i in at)/sizes.sum())
+    return loss
 
 # %% ../../nbs/experiments/mt.ipynb #da069283
 def make_model(config: MTConfig) -> EncoderDecoder:
@@ -209,3 +209,16 @@ STUDIES: Mapping[str, Study] = {
     "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
                      ("mercurial",), "reduced"),
 }
+
+# %% ../../nbs/experiments/mt.ipynb #41c1d59c
+def side_by_side(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
+    "What the fine-tuned models of runs, by name, made of the test sentences, with the chrF of each; the last one's gains over the first come first."
+    from sacrebleu.metrics import CHRF
+    chrf, (first, *_, last) = CHRF(), runs
+    def lines(folder, name): return (folder/name).read_text(encoding="utf-8").splitlines()
+    folder = runs[first]
+    rows = [{"source": s, "reference": r} for s, r in zip(lines(folder, "sources.txt"), lines(folder, "references.txt"), strict=True)]
+    for name, folder in runs.items():
+        for row, text in zip(rows, lines(folder, "fine_tuned_hypotheses.txt"), strict=True):
+            row |= {name: text, f"{name}_chrf": round(chrf.sentence_score(text, [row["reference"]]).score, 2)}
+    return sorted(rows, key=lambda row: row[f"{first}_chrf"] - row[f"{last}_chrf"])
