@@ -191,15 +191,14 @@ _newstest = "+".join(f"wmt{year:02}" for year in range(9, 20))
 _paper = MTConfig(data=PairsConfig(
     generic="en-de.txt.gz", specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20", specific_test="sacrebleu:wmt21"))
 _reduced = MTConfig(
-    steps=1_000, batch_size=16, log_every=50, evaluate_every=250, checkpoint_every=500,
-    data=PairsConfig(vocabulary=4_096, held_out=400),
-    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=48, dropout=.1, dtype="float32"),
-    optimizer=OptimizerConfig(warmup=100),
-    weighting=PairWeightingConfig(
-        weighting_network="bag_of_tokens", weighting_embedding=64, weighting_width=64, weighting_learning_rate=3e-3),
-    selection=SelectionConfig(downsampling=8, hvp="finite_difference", curvature_rows=.5, average=.98),
+    steps=1_200, batch_size=16, log_every=50, evaluate_every=200, checkpoint_every=600,
+    data=PairsConfig(vocabulary=2_048, held_out=400),
+    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=.1, dtype="float32"),
+    optimizer=OptimizerConfig(learning_rate=3e-3, warmup=100),
+    weighting=PairWeightingConfig(weighting_network="bag_of_tokens", weighting_width=64, weighting_learning_rate=3e-3),
+    selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, average=.98),
     fine_tuning=FineTuningConfig(
-        fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
+        fine_tune_steps=400, fine_tune_every=50, fine_tune_patience=2, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=400, cds_fine_tune_steps=200))
 PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 
@@ -208,11 +207,17 @@ TARGETS: Mapping[str, tuple[str, str]] = {name: ("--specific", f"embedded:{name}
 STUDIES: Mapping[str, Study] = {
     "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
                      ("mercurial",), "reduced"),
+    "targets": Study("four target domains", "uniform,classifier,soba", tuple(TARGETS), "reduced"),
+    "weighting": Study("kind of weighting network, and the sides it sees", "uniform," + ",".join(
+        f"soba+weighting_network={kind}+weighting_sides={which}"
+        for kind in ("bag_of_tokens", "causal_cnn") for which in ("both", "source", "target")), ("mercurial",), "reduced"),
+    "downsampling": Study("big batch divided by batch", "uniform," + ",".join(f"soba+downsampling={d}" for d in (2, 4, 8, 16)),
+                          ("mercurial",), "reduced"),
 }
 
 # %% ../../nbs/experiments/mt.ipynb #41c1d59c
 def side_by_side(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
-    "What the fine-tuned models of runs, by name, made of the test sentences, with the chrF of each; the last one's gains over the first come first."
+    "What fine-tuned models of runs, by name, made of the test sentences, with chrF; the last one's largest gains over the first lead."
     from sacrebleu.metrics import CHRF
     chrf, (first, *_, last) = CHRF(), runs
     def lines(folder, name): return (folder/name).read_text(encoding="utf-8").splitlines()
