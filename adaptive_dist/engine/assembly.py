@@ -173,7 +173,7 @@ def _compute_scores(config: TaskConfig, data: Split, family: Family, part: Part,
                     block: int = 256) -> None:
     from tqdm.auto import tqdm
     scoring = scoring_run(config)
-    experiment = assemble(scoring, data, family)
+    experiment = assemble(scoring, data, family._replace(measures=lambda params, rows: {}, files={}))  # losses are enough
     tuned_step = run(family.name, scoring, lambda config: experiment, models, progress)["fine_tuning"]["step"]
     generic = restore(models, experiment).params
     specific = load_state(models/"fine_tuned", jax.eval_shape(lambda: begin(0, experiment)[0].params), tuned_step)
