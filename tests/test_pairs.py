@@ -75,6 +75,8 @@ def test_the_same_pairs_in_every_form():
         assert [(p.source, p.target) for p in found] == expected, source
         assert {p.label for p in found} == {"x"} or source in ("a.en,a.de", "wmt.jsonl", "opus.parquet")
     assert len(list(pairs("a.tsv", config(), limit=2))) == 2
+    here = Path.cwd()
+    assert fingerprint(f"{here}/a.en,{here}/a.de", config()) == fingerprint("a.en,a.de", config()) != fingerprint("a.de,a.en", config())
 
 
 def test_rows_of_a_local_copy_of_a_hub_data_set():
@@ -204,6 +206,7 @@ def test_the_cache_follows_its_sources():
     assert first == again
     few = prepare(config(specific_size=7), LENGTH)[0]
     assert few.folder == first and len(few.specific_train) == 7
+    assert prepare(config(generic=str(Path("generic.tsv").absolute())), LENGTH)[0].folder == first
     Path("generic.tsv").write_text(Path("generic.tsv").read_text().replace("house", "hut"))
     assert prepare(config(), LENGTH)[0].folder != first
     (first/"vocabulary.json").write_text("{")

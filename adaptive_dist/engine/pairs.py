@@ -112,18 +112,22 @@ def test_sets(names: str, languages: str) -> Iterator[tuple[str, list[Path]]]:
                              "see sacrebleu --list, and the network") from None
 
 # %% ../../nbs/engine/pairs.ipynb #80ebdc05
-def files_of(source: str, languages: str) -> tuple[Path, list[Path]] | None:
-    "The files of a source, and the folder that their labels are relative to; none if it has no files of its own."
+def files_of(source: str, languages: str) -> list[tuple[Path, Path]] | None:
+    "The files of a source, each with its name in it; none if it has no files of its own. `UsageError` for what is not there."
     kind, _, rest = source.partition(":")
-    if kind == "embedded" or (kind == "hub" and not Path(on_hub(source)[0]).is_dir()): return None
-    if kind == "hub": return (root := Path(on_hub(source)[0])), [p for p in sorted(root.rglob("*")) if p.is_file()]
-    if kind == "sacrebleu": return Path(), [path for _, both in test_sets(rest, languages) for path in both]
+    def below(root: Path, files: Iterable[Path]): return [(path.relative_to(root), path) for path in files]
+    if kind == "embedded": return None
+    if kind == "hub":
+        copy = Path(on_hub(source)[0])
+        return below(copy, sorted(filter(Path.is_file, copy.rglob("*")))) if copy.is_dir() else None
+    if kind == "sacrebleu": return [(Path(path.name), path) for _, both in test_sets(rest, languages) for path in both]
     path, comma, other = source.partition(",")
     named = [Path(name.strip()).expanduser() for name in ((path, other) if comma else (source,))]
     for file in named:
         if not file.exists():
             raise UsageError(f"no such file or folder: {file}; mend the path, or name embedded, hub:NAME or sacrebleu:SET")
-    return (Path(), named) if comma else (named[0], list(readable_files(named[0], tuple(PAIR_ROWS))))
+    if comma: return [(Path(file.name), file) for file in named]
+    return below(named[0] if named[0].is_dir() else named[0].parent, readable_files(named[0], tuple(PAIR_ROWS)))
 
 def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterator[Pair]:
     """The pairs of a source, at most `limit` of them, as a lazy stream; a side may be empty.
@@ -142,7 +146,7 @@ def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterato
     elif kind == "hub": found = pairs_of_rows(hub_rows(*on_hub(source)), source, *columns, Path(on_hub(source)[0]).name)
     elif kind == "sacrebleu": found = chain.from_iterable(two(files, name) for name, files in test_sets(rest, languages))
     else:
-        _, files = files_of(source, languages) or (None, [])
+        files = [path for _, path in files_of(source, languages) or ()]
         found = two(files, files[0].stem) if "," in source else chain.from_iterable(map(of_file, files))
     first = next(found := islice(found, limit), None)
     if first is None: raise UsageError(f"{source} holds no pairs: name another source")
@@ -291,9 +295,8 @@ def fingerprint(source: str, config: PairsConfig) -> str:
     "A hexadecimal digest that changes when the pairs of a source do; `UsageError` for a source that cannot be."
     kind, _, rest = source.partition(":")
     found = files_of(source, f"{config.source_language}-{config.target_language}")
-    words = [kind, *(f"{name} {PINS[name]}" for name in _packages(rest))] if kind == "embedded" else [source if found is None else kind]
-    root, files = found or (Path(), [])
-    return contents(words, files, root if root.is_dir() else root.parent)
+    words = [kind, *(f"{name} {PINS[name]}" for name in _packages(rest))] if kind == "embedded" else [source if found is None else "files"]
+    return contents(words, found or ())
 
 def identity(config: PairsConfig, length: int) -> str:
     "A hexadecimal digest of what goes into all parts: contents of the sources, and settings that shape what is made of them."
