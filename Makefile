@@ -68,7 +68,7 @@ $(RUN):
 	@touch $@
 
 $(DEV): $(RUN)
-	@echo "Installing the development tools: half a minute, 0.3 GB"
+	@echo "Installing the development tools: half a minute, 0.5 GB"
 	@rm -f $(VENV)/run-* $(VENV)/dev-*
 	@$(PIP) install -r requirements/dev.txt
 	@if [ -d .git ]; then $(BIN)/python tools/install_hooks.py; fi

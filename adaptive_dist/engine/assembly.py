@@ -11,7 +11,7 @@ __all__ = ['METHODS', 'OptimizerConfig', 'inverse_sqrt', 'SelectionConfig', 'Bas
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -114,7 +114,8 @@ class Family(NamedTuple):
     - `init_params(key)`: the model's parameters
     - `example_loss(params, batch)`: the generic loss of each example, without dropout; cds compares two models by it
     - `generic_loss(params, rows)`, `specific_loss(params, rows)`: of held-out rows, as one number
-    - `measures(params, rows)`: what else is reported of the specific test rows, by name
+    - `measures(params, rows)`: what else is reported of the specific test rows, by name; lists of lines go to files of their names
+    - `files`: lines of further files of a run's folder, by name
     """
     name: str
     task: Task
@@ -123,7 +124,8 @@ class Family(NamedTuple):
     example_loss: Callable[[Params, Batch], Float[Array, " batch"]]
     generic_loss: Callable[[Params, Rows], float]
     specific_loss: Callable[[Params, Rows], float]
-    measures: Callable[[Params, Rows], dict[str, float]] = lambda params, rows: {}
+    measures: Callable[[Params, Rows], dict[str, Any]] = lambda params, rows: {}
+    files: Mapping[str, Sequence[str]] = {}
 
 # %% ../../nbs/engine/assembly.ipynb #4a87b751
 def generic_reader(config: TaskConfig, data: Split) -> Batches:
@@ -171,7 +173,7 @@ def _compute_scores(config: TaskConfig, data: Split, family: Family, part: Part,
                     block: int = 256) -> None:
     from tqdm.auto import tqdm
     scoring = scoring_run(config)
-    experiment = assemble(scoring, data, family)
+    experiment = assemble(scoring, data, family._replace(measures=lambda params, rows: {}, files={}))  # losses are enough
     tuned_step = run(family.name, scoring, lambda config: experiment, models, progress)["fine_tuning"]["step"]
     generic = restore(models, experiment).params
     specific = load_state(models/"fine_tuned", jax.eval_shape(lambda: begin(0, experiment)[0].params), tuned_step)
@@ -257,4 +259,4 @@ def assemble(config: TaskConfig, data: Split, family: Family) -> Experiment:
         labels=data.labels, base_share=dict(zip(data.labels, data.share, strict=True)), target=data.target,
         validate=lambda params: family.specific_loss(params, valid), evaluate=lambda params: losses(params, valid, generic_valid),
         test=lambda params: losses(params, data.specific_test, data.generic_test) | family.measures(params, data.specific_test),
-        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh)
+        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files)

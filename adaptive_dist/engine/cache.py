@@ -58,19 +58,22 @@ def text_hash(text: str, seed: int = 0) -> int:
 
 Item = TypeVar("Item")
 
-def split_specific(found: Iterable[Item], text: Callable[[Item], str], seed: int, planted: float = 0.) -> dict[str, list[Item]]:
-    """Items with distinct texts in random order, as `train`, `valid` and `test` (1/2, 1/4, 1/4) after a share `planted` has been left out.
+def split_specific(found: Iterable[Item], text: Callable[[Item], str], seed: int, planted: float = 0.,
+                   held_out: int | None = None) -> dict[str, list[Item]]:
+    """Items with distinct texts in random order, as `train`, `valid` and `test`, after a share `planted` has been left out.
 
-    Raises `UsageError` if a part would be empty.
+    Validation and test have `held_out` items each, or a quarter if none is given. Raises `UsageError` if a part would be empty.
     """
     by_hash = {text_hash(text(item), seed): item for item in found}
     ranked = [by_hash[h] for h in sorted(by_hash)]
     used = ranked[round(planted*len(ranked)):]
     a, b = len(used)//2, len(used)//2 + len(used)//4
+    if held_out is not None: a, b = max(len(used) - 2*held_out, 0), max(len(used) - held_out, 0)
     parts = {"train": used[:a], "valid": used[a:b], "test": used[b:]}
     if not all(parts.values()):
+        least = 4 if held_out is None else 2*held_out + 1
         raise UsageError(f"the specific set has {len(used)} distinct documents beside planted ones, too few for training, validation and "
-                         "test: give at least 4 (in a text file, blank lines separate documents)")
+                         f"test: give at least {least} (in a text file, blank lines separate documents)")
     return parts
 
 # %% ../../nbs/engine/cache.ipynb #55a37d72

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'held', 'claim', 'owning', 'differences', 'begin', 'step_of',
-           'first_batches', 'step_flops', 'flops_of', 'run', 'last_share', 'Collapse', 'restore', 'device',
-           'peak_memory_bytes']
+           'first_batches', 'step_flops', 'flops_of', 'run', 'write_lines', 'last_share', 'Collapse', 'restore',
+           'device', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
 import contextlib
@@ -16,7 +16,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -32,7 +32,7 @@ from .config import check, flag, setting, shaping
 from .errors import UsageError
 from .fine_tuning import FineTuningConfig, fine_tune
 from .loop import Reader, Step, TrainState, init_state, make_chunk, make_step, train
-from .metrics import Metrics, plain, read_metrics, write_json
+from .metrics import Metrics, plain, read_metrics, write_json, write_text
 from .scaling import join, leads, place, place_state, row_sharding, state_shardings, wait_for_all
 
 # %% ../../nbs/engine/run.ipynb #4eafeba0
@@ -75,10 +75,11 @@ class Experiment(NamedTuple):
     - `target`: the label of the specific set, if it has one
     - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
     - `evaluate(params)`: numbers that join the metrics, from validation data
-    - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result
+    - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result; lists of lines go to files of their names
     - `mesh`: the devices; `task` and `selector` are to be made with a task that is [scaled](scaling.ipynb) to them
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
       has it, and the seconds that it took
+    - `files`: lines of further files of the run's folder, by name
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -91,9 +92,10 @@ class Experiment(NamedTuple):
     target: str | None
     validate: Callable[[Params], float]
     evaluate: Callable[[Params], dict[str, float]]
-    test: Callable[[Params], dict[str, float]]
+    test: Callable[[Params], dict[str, Any]]
     mesh: Mesh
     prepare: Callable[[bool], tuple[Reader, float]] | None = None
+    files: Mapping[str, Sequence[str]] = {}
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."
@@ -197,7 +199,9 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
             for folder in new: folder.rmdir()
         raise
     with owning(out) if leads() else contextlib.nullcontext():
-        if leads(): write_json(out/"config.json", {"task": name, **dataclasses.asdict(config)})
+        if leads():
+            write_lines(out, experiment.files)
+            write_json(out/"config.json", {"task": name, **dataclasses.asdict(config)})
         _stages(name, config, experiment, out, progress and leads())
         wait_for_all("result")
         return json.loads((out/"result.json").read_bytes())
@@ -221,7 +225,13 @@ def _stages(name: str, config: RunConfig, experiment: Experiment, out: Path, pro
               "preparation_seconds": prepared, "peak_memory_bytes": peak_memory_bytes(), "device": device(),
               "target_label": experiment.target,
               "picked_share": last_share(records, config.steps), "base_share": experiment.base_share}
-    write_json(out/"result.json", result)
+    texts = {name: value for name, value in result.items() if isinstance(value, list)}
+    write_lines(out, texts)
+    write_json(out/"result.json", {name: value for name, value in result.items() if name not in texts})
+
+def write_lines(out: Path, files: Mapping[str, Sequence[str]]) -> None:
+    "Write files of lines into a folder."
+    for name, lines in files.items(): write_text(out/name, "".join(f"{line}\n" for line in lines))
 
 # %% ../../nbs/engine/run.ipynb #365eac6e
 def _train(config: RunConfig, experiment: Experiment, state: TrainState, out: Path, progress: bool) -> TrainState:

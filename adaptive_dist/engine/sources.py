@@ -6,7 +6,8 @@
 __all__ = ['COMPRESSED', 'Row', 'TEXT', 'ROWS', 'NEWS', 'C4', 'PILE', 'PILE_SETS', 'NOT_IN_MIRROR', 'HUB', 'IN_CORPUS',
            'one_line', 'opened', 'ending', 'byte_lines', 'lines', 'paragraphs', 'from_rows', 'json_rows', 'csv_rows',
            'parquet_rows', 'below', 'readable_files', 'from_path', 'news_path', 'news_files', 'news_text', 'from_news',
-           'hub_rows', 'pile_rows', 'on_hub', 'documents', 'of_label', 'find_label', 'fingerprint', 'is_part']
+           'hub_rows', 'pile_rows', 'on_hub', 'documents', 'of_label', 'find_label', 'fingerprint', 'contents',
+           'is_part']
 
 # %% ../../nbs/engine/sources.ipynb #267ae092
 import csv
@@ -312,12 +313,16 @@ def fingerprint(source: str) -> str:
     else:
         root = Path(source).expanduser()
         files, words = readable_files(root), [root.resolve().name]
+    return contents(words, ((path.relative_to(root), path) for path in files))
+
+def contents(words: Iterable[str], files: Iterable[tuple[Path, Path]]) -> str:
+    "A hexadecimal digest of some words and of named files (name, path); `UsageError` for a file that cannot be read."
     digest = hashlib.sha256("\n".join(words).encode("utf-8", "surrogateescape"))
-    for path in files:
+    for name, path in files:
         try:
             with path.open("rb") as file: content = hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as e: raise UsageError(f"cannot read {path}: {e.strerror}; mend its permissions or name another") from None
-        digest.update(f"\n{path.relative_to(root)} {content}".encode("utf-8", "surrogateescape"))
+        digest.update(f"\n{name} {content}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 # %% ../../nbs/engine/sources.ipynb #cf4d778b
