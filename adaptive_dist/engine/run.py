@@ -27,6 +27,8 @@ from jaxtyping import PRNGKeyArray
 
 from ..method.problem import Batch, Params, Task, check_task
 from ..method.selector import Selector
+from ..method.weighting import Weighting
+from .cache import Split
 from .checkpoint import load_state, save_state, saved_steps, storage_error
 from .config import check, flag, setting, shaping
 from .errors import UsageError
@@ -79,6 +81,7 @@ class Experiment(NamedTuple):
     - `mesh`: the devices; `task` and `selector` are to be made with a task that is [scaled](scaling.ipynb) to them
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
       has it, and the seconds that it took
+    - `data`, `weighting`: the split and the weighting network that it was assembled from, for the [check](checkup.ipynb) before a run
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -94,6 +97,8 @@ class Experiment(NamedTuple):
     test: Callable[[Params], dict[str, float]]
     mesh: Mesh
     prepare: Callable[[bool], tuple[Reader, float]] | None = None
+    data: Split | None = None
+    weighting: Weighting | None = None
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."
