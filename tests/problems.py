@@ -1,4 +1,4 @@
-"Problems with a known answer: four domains of linear regression, each with a plane of its own, and a target of which one knows whether choosing helps."
+"Problems with a known answer: four domains of linear regression, each with a plane of its own, and a target that is one, all or none of them."
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ CONFIG = TaskConfig(
 
 
 def regression(kind, size=256, seed=0):
-    "A split and a family: `kind` is helps (the target is one domain), generic (it is all of them), noise, or blind (inputs hide the domain)."
+    "A split and a family; `kind`: helps (the target is one domain), generic (all of them), noise, or blind (inputs hide the domain)."
     rng = np.random.default_rng(seed)
     planes = rng.normal(size=(DOMAINS, WIDTH))
     def rows(count, domains, noise=.1, plane=planes, see=kind != "blind"):

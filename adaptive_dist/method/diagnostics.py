@@ -7,7 +7,7 @@ __all__ = ['ExampleLoss', 'RELIABLE', 'STEADY', 'LEARNABLE', 'in_blocks', 'align
            'per_example_losses', 'excess', 'rank_correlation', 'Estimate', 'estimate', 'Aligned', 'Agreement',
            'spearman_brown', 'halves', 'agreement', 'wanted_factor', 'Persistence', 'persistence', 'stepped', 'Trial',
            'best', 'trial', 'Contrast', 'contrast', 'fitted', 'learnability', 'Measured', 'Verdict', 'passes',
-           'verdict']
+           'verdict', 'why_not']
 
 # %% ../../nbs/method/diagnostics.ipynb #36c05f08
 from collections.abc import Callable, Mapping, Sequence
@@ -322,37 +322,42 @@ def passes(e: Estimate, least: float) -> int:
     return (e.low > least) + (e.value > least)
 
 def verdict(m: Measured) -> Verdict:
-    "Will it help? The first of the measurements that does not pass decides; `perhaps` if it fails only within its interval."
-    def say(level: int, reason: str, advice: str) -> Verdict: return Verdict("perhaps" if level else "no", reason, advice)
-    gain, later, now = m.contrast.gain[ratio := m.contrast.ratio], m.persistence.later, m.persistence.now.value
-    if (level := passes(m.agreement.full, RELIABLE)) < 2: return _unreliable(m, level)
-    if (level := passes(gain, 0.)) < 2:
-        return say(level, "steps on the best-aligned examples do not lower the held-out specific loss more than steps on random ones "
-                   f"({_text(gain)} per step): what the sample asks for is not in the generic set",
-                   "mix the specific sample in, or fine-tune on it")
-    if (level := passes(later, STEADY*max(0., now))) < 2:
-        return say(level, f"what helps now does not help later (rank correlation {_text(later)}; {now:.2f} at one checkpoint)",
-                   "check again from a later checkpoint (--check-steps), or fine-tune instead; a fixed selection (cds) would be out of date")
-    if (level := passes(m.learnability, LEARNABLE)) < 2:
-        return say(level, f"the weighting network cannot tell which examples help (rank correlation {_text(m.learnability)} on unseen ones)",
-                   "give it a larger network or other features; until it can tell, mix or fine-tune instead")
+    "Will it help? The first measurement that fails makes a `no`; without any, the first that does not pass makes a `perhaps`."
+    later, now, ratio = m.persistence.later, m.persistence.now.value, m.contrast.ratio
+    gain, full = m.contrast.gain[ratio], m.agreement.full
+    judged = {"agreement": passes(full, RELIABLE), "contrast": passes(gain, 0.), "persistence": passes(later, STEADY*max(0., now)),
+              "learnability": passes(m.learnability, LEARNABLE)}
+    worst = min(judged.values())
+    if worst < 2:
+        failed = next(name for name, level in judged.items() if level == worst)
+        return Verdict("perhaps" if worst else "no", *why_not(m, failed))
     lasting = passes(m.persistence.fine_tuned, 0.) == 2
-    reason = (f"two halves of the sample want the same examples (reliability {_text(m.agreement.full)}), steps on them lower the held-out "
+    reason = (f"two halves of the sample want the same examples (reliability {_text(full)}), steps on them lower the held-out "
               f"loss more than steps on random ones ({_text(gain)} per step), and the network can find them ({_text(m.learnability)})")
-    advice = f"use soba or anograd with --downsampling {ratio} or more; " + (
-        "fine-tune afterwards" if lasting else "after fine-tuning the sample wants other examples, so expect less of the gain to be left")
-    return Verdict("yes", reason, advice)
+    return Verdict("yes", reason, f"use soba or anograd with --downsampling {ratio} or more; " + (
+        "fine-tune afterwards" if lasting else "after fine-tuning the sample wants other examples, so expect less of the gain to be left"))
 
 # %% ../../nbs/method/diagnostics.ipynb #45439155
 def _text(e: Estimate) -> str: return f"{e.value:.2g}, 95 % {e.low:.2g} to {e.high:.2g}"
 
-def _unreliable(m: Measured, level: int) -> Verdict:
-    full = m.agreement.full
-    if not level and m.agreement.plain.low > RELIABLE:
-        return Verdict("no", "the specific sample asks for what the generic set asks for: beyond that its halves do not agree "
-                       f"(reliability {_text(full)})", "train on the generic set as it is")
+def why_not(m: Measured, failed: str) -> tuple[str, str]:
+    "Reason and advice when a measurement does not pass."
+    later, full, gain = m.persistence.later, m.agreement.full, m.contrast.gain[m.contrast.ratio]
+    if failed == "contrast":
+        return ("steps on the best-aligned examples do not surely lower the held-out specific loss more than steps on random ones "
+                f"({_text(gain)} per step): what the sample asks for is not in the generic set, or it is in all of it",
+                "mix the specific sample in, or fine-tune on it")
+    if failed == "persistence":
+        return (f"what helps now may not help later (rank correlation {_text(later)}; {m.persistence.now.value:.2f} at one checkpoint)",
+                "check again from a later checkpoint (--check-steps), or fine-tune instead; a fixed selection would be out of date")
+    if failed == "learnability":
+        return (f"the weighting network cannot surely tell which examples help (rank correlation {_text(m.learnability)} on unseen ones)",
+                "give it a larger network or other features; until it can tell, mix or fine-tune instead")
+    if m.agreement.plain.low > RELIABLE and full.value <= RELIABLE:
+        return ("the specific sample asks for what the generic set asks for: beyond that its halves do not agree "
+                f"(reliability {_text(full)})", "train on the generic set as it is")
     factor = wanted_factor(full.value)
     more = "far more" if factor > 10 else f"about {int(np.ceil(m.specific*max(factor, 2)/10)*10)}"
-    return Verdict("perhaps" if level else "no", "two halves of the specific sample want different examples (reliability "
-                   f"{_text(full)}): it is too small or too mixed to steer by",
-                   f"collect {more} specific examples ({m.specific} now), or fine-tune on what there is")
+    return ("beyond what the generic set asks for, two halves of the specific sample want different examples (reliability "
+            f"{_text(full)}): it is too small or too mixed to steer by, or wants nothing of its own",
+            f"collect {more} specific examples ({m.specific} now), or mix and fine-tune with what there is")
