@@ -1,4 +1,4 @@
-"Problems with a known answer: four domains of linear regression, each with a plane of its own, and a target that is one, all or none of them."
+"Problems with a known answer: four domains of linear regression with a plane each, and a target that is one, all or none of them."
 from dataclasses import replace
 
 import jax.numpy as jnp

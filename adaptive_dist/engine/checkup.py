@@ -201,8 +201,9 @@ def cost(experiment: Experiment, full: Experiment, rows: Sample, steps: int, ful
     uniform = steps*step_flops(experiment)
     blocks, groups = len(rows.pool)//b, sum(map(len, rows.specific))//rows.block
     tried = 2*SPLITS*(1 + len(ratios(len(rows.pool), b)))
-    passes = (columns*blocks*tangent + 3*blocks*gradient + 2.5*groups*specific_gradient     # alignments, gradients at three places
-              + tried*STEPS*gradient + (tried + 2*SPLITS)*groups/2*specific_forward + TUNING*min(LARGE*b/rows.block, groups/2)*specific_gradient)
+    passes = (columns*blocks*tangent + 3*blocks*gradient + 2.5*groups*specific_gradient  # alignments, gradients at three places
+              + tried*STEPS*gradient + (tried + 2*SPLITS)*groups/2*specific_forward
+              + TUNING*min(LARGE*b/rows.block, groups/2)*specific_gradient)
     total = full_steps*step_flops(full)
     return Cost((uniform + passes)/(forward/b), (uniform + passes)/total, uniform/total)
 
@@ -255,8 +256,9 @@ def summary(found: Mapping[str, Any]) -> str:
     return "\n".join([
         f"Will it help? {found['answer'].upper()}: {found['reason']}.", f"Advice: {found['advice']}.", "",
         line("agreement (reliability)", a.full), line("agreement before the generic part is taken out", a.plain),
-        line("persistence, later", p.later), line("  the same at one checkpoint", p.now), line("persistence, after fine-tuning", p.fine_tuned),
-        line("  the same at one checkpoint", p.quarters), line("alignment with the fine-tuning update", p.update), *gains,
+        line("persistence, later", p.later), line("  the same at one checkpoint", p.now),
+        line("persistence, after fine-tuning", p.fine_tuned), line("  the same at one checkpoint", p.quarters),
+        line("alignment with the fine-tuning update", p.update), *gains,
         line("a random step", c.random), line("learnability", found["learnability"]), "",
         f"Cost: {found['cost']['forward_passes']:.3g} forward passes of one example, {found['cost']['share']:.1%} of the full run "
         f"({found['cost']['uniform_share']:.1%} for the short uniform run)."])

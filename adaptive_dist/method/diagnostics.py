@@ -76,7 +76,7 @@ class Estimate(NamedTuple):
     low: float
     high: float
 
-def estimate(value: float, replicates: Sequence[float], level: float = .05, centred: bool = False) -> Estimate:
+def estimate(value: float, replicates: Sequence[float] | np.ndarray, level: float = .05, centred: bool = False) -> Estimate:
     "An estimate with its bootstrap interval; `centred` moves the replicates to the estimate, where resampling biases them."
     shift = value - float(np.mean(replicates)) if centred else 0.
     low, high = np.quantile(replicates, [level/2, 1 - level/2]) + shift
@@ -210,8 +210,9 @@ def best(scores: Float[np.ndarray, " rows"], ratio: int, rng: np.random.Generato
 def trial(train: Callable[[np.ndarray], Params], losses: Callable[[Params], Float[Array, " held_out"]], before: Params,
           scores: Float[np.ndarray, " rows"], ratios: Sequence[int], size: int, rng: np.random.Generator) -> Trial:
     """One comparison: `train(row_numbers)` returns parameters after steps on `size` rows; `losses` are those of the held-out half."""
-    def after(numbers): return np.asarray(losses(train(numbers)))
-    return Trial(np.asarray(losses(before)), after(rng.permutation(len(scores))[:size]),
+    def judged(params): return np.asarray(losses(params), np.float64)
+    def after(numbers): return judged(train(numbers))
+    return Trial(judged(before), after(rng.permutation(len(scores))[:size]),
                  {d: after(best(scores, d, rng)[:size]) for d in ratios})
 
 # %% ../../nbs/method/diagnostics.ipynb #f102691a
