@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import problems
 import pyarrow.parquet as pq
@@ -19,9 +20,9 @@ from adaptive_dist.experiments import lm
 @pytest.mark.parametrize(("kind", "size", "answers", "reason"), [
     ("helps", 256, ("yes",), "the network can find them"),
     ("generic", 256, ("no", "perhaps"), ""),
-    ("noise", 256, ("no",), ""),
-    ("helps", 16, ("no", "perhaps"), "too small"),
     ("blind", 256, ("no",), "cannot surely tell"),
+    pytest.param("noise", 256, ("no",), "", marks=pytest.mark.slow),
+    pytest.param("helps", 16, ("no", "perhaps"), "too small", marks=pytest.mark.slow),
 ])
 def test_known_answers(kind, size, answers, reason, tmp_path):
     data, family = problems.regression(kind, size, seed=1)
@@ -30,14 +31,10 @@ def test_known_answers(kind, size, answers, reason, tmp_path):
     kept = json.loads((tmp_path/"check.json").read_text())
     assert kept["answer"] == found["answer"] and kept["agreement"]["full"]["value"] == pytest.approx(found["agreement"].full.value)
     page = (tmp_path/"check.html").read_text()
-    assert found["advice"].replace("'", "&#x27;") in page and "data:image/png" in page
-
-
-def test_the_target_is_what_is_wanted(tmp_path):
-    data, family = problems.regression("helps", seed=2)
-    found = check("regression", problems.with_seed(2), problems.build(data, family), tmp_path, CheckConfig(), progress=False)
-    wanted = {name: share["wanted"] for name, share in found["labels"].items()}
-    assert max(wanted, key=wanted.get) == "a" and wanted["a"] > 2*found["labels"]["a"]["pool"]
+    assert found["advice"] in page and "data:image/png" in page
+    if answers == ("yes",):
+        share = found["labels"]["a"]
+        assert share["wanted"] > 2*share["pool"] and share["wanted"] > .5  # the target's own domain
 
 
 def test_the_price_is_that_of_its_parts():
@@ -49,7 +46,7 @@ def test_the_price_is_that_of_its_parts():
     rows = checkup.sample(data, config.batch_size, 64, 0)
     price = checkup.cost(short, full, rows, 100, config.steps, 19, config)
     batch = rows.pool[:16].columns
-    forward = flops_of(jax.jit(lambda w: family.task.generic(w, batch)).lower(np.zeros(problems.WIDTH, np.float32)).compile())
+    forward = flops_of(jax.jit(family.task.generic).lower(np.zeros(problems.WIDTH, np.float32), batch).compile())
     assert price.uniform_share == pytest.approx(100*step_flops(short)/(config.steps*step_flops(full)))
     assert price.forward_passes > 16*(100*step_flops(short) + 19*64*2*forward)/forward
     assert price.share == pytest.approx(price.forward_passes*forward/16/(config.steps*step_flops(full)))
@@ -66,8 +63,10 @@ def test_rows_that_the_check_looks_at_are_different_ones():
 
 def test_too_few_rows_are_refused():
     data, _ = problems.regression("helps", 12)
-    with pytest.raises(UsageError, match="the specific training set has 12 examples, and the check needs 16"): checkup.sample(data, 16, 64, 0)
-    with pytest.raises(UsageError, match="8192 examples, and the check looks at 20480: lower --check-batches"): checkup.sample(data, 16, 640, 0)
+    with pytest.raises(UsageError, match="the specific training set has 12 examples, and the check needs 16"):
+        checkup.sample(data, 16, 64, 0)
+    with pytest.raises(UsageError, match="8192 examples, and the check looks at 20480: lower --check-batches"):
+        checkup.sample(data, 16, 640, 0)
 
 
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
@@ -98,19 +97,18 @@ def refused(arguments, *essentials, capsys):
 
 
 def test_check_on_ones_own_texts(place, tmp_path, capsys):
-    folder, own = place
-    out = tmp_path/"check"
+    own, out = place[1], tmp_path/"check"
     assert main(["check", "lm", *TINY, *own, "--check-batches", "16", "--check-steps", "5", "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     found = json.loads((out/"check.json").read_text())
     assert printed.startswith(f"Will it help? {found['answer'].upper()}: ") and "of the full run" in printed
-    assert (found["steps"] == [5, 10] and set(found["labels"]) == {"law.txt", "sea.txt"}) or "sea" in str(found["labels"])
+    assert found["steps"] == [5, 10] and len(found["labels"]) == 2
     assert "Best aligned" in (out/"check.html").read_text()
 
 
 def test_check_refuses_in_one_line(place, tmp_path, capsys):
-    folder, own = place
-    common = ["check", "lm", *TINY, *own, "--out", str(tmp_path/"deep"/"check")]
+    own = place[1]
+    common = ["check", "lm", *TINY, *own, "--check-batches", "16", "--out", str(tmp_path/"deep"/"check")]
     refused([*common, "--check-batches", "1000"], "lower --check-batches", capsys=capsys)
     refused([*common, "--check-batches", "2"], "--check-batches 2: must be at least 16", capsys=capsys)
     refused([*common, "--specific", "nowhere.txt"], "nowhere.txt", capsys=capsys)
@@ -129,13 +127,14 @@ def test_scores_are_those_of_the_runs_network(place, tmp_path):
     data, state = experiment.data, restore(folder/"soba", experiment)
     for part, rows in (("generic", data.generic[:]), ("generic_test", data.generic_test)):
         mine = [row for row in table.to_pylist() if row["part"] == part]
-        assert np.allclose([r["score"] for r in mine], experiment.selector.score(state.selector, rows.columns), rtol=1e-5, atol=1e-6)
+        scores = experiment.selector.score(state.selector, {"tokens": jnp.asarray(rows["tokens"])})
+        assert np.allclose([r["score"] for r in mine], scores, rtol=1e-5, atol=1e-6)
         assert [r["document"] for r in mine] == rows["document"].tolist()
         assert [r["text"] for r in mine] == [lm.decode(t) for t in rows["tokens"]]
     assert len({r["score"] for r in table.to_pylist()}) > 10  # the network has learnt something
 
 
-def test_other_data_can_be_scored_and_an_interrupted_file_is_not_left(place, tmp_path, monkeypatch):
+def test_other_data_can_be_scored_and_an_interrupted_file_is_not_left(place, tmp_path):
     folder, _ = place
     out = tmp_path/"scores.parquet"
     assert main(["score", str(folder/"soba"), str(folder/"other.txt"), "--out", str(out), "--text"]) == 0
@@ -148,20 +147,19 @@ def test_other_data_can_be_scored_and_an_interrupted_file_is_not_left(place, tmp
     assert out.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["scores.parquet"]
 
 
-def test_scoring_reads_a_block_at_a_time(monkeypatch):
+def test_scoring_reads_a_block_at_a_time(place):
     "However many rows there are, no more than one block of them is in memory."
-    largest = 0
-    class Part:
-        def __len__(self): return 1_000
-        def __getitem__(self, numbers):
-            nonlocal largest
-            largest = max(largest, len(numbers))
-            return Rows(label=np.zeros(len(numbers), np.int32), document=np.asarray(numbers, np.int32))
-    class Chooser:
-        class experiment: labels = ("all",)
-        def score(rows): return rows["document"].astype(np.float32)
-    blocks = list(selection_report.scored_blocks.__wrapped__(Chooser, {"generic": Part()}, block=64))
-    assert largest == 64 and np.concatenate([b["score"] for b in blocks]).tolist() == list(range(1_000))
+    seen = []
+    class Watched(Rows):
+        def __getitem__(self, at):
+            seen.append(len(at))
+            return super().__getitem__(at)
+    folder, _ = place
+    found = selection_report.chooser(selection_report.read_run(folder/"soba"), lm)
+    found = found._replace(score=lambda rows: rows["document"].astype(np.float32))
+    numbers = np.arange(1_000, dtype=np.int32)
+    blocks = list(selection_report.scored_blocks(found, {"generic": Watched(label=0*numbers, document=numbers)}, block=64))
+    assert max(seen) == 64 and np.concatenate([b["score"] for b in blocks]).tolist() == list(range(1_000))
 
 
 def test_score_and_report_refuse_in_one_line(place, tmp_path, capsys):

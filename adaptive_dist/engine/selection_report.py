@@ -166,7 +166,8 @@ class Repeats(NamedTuple):
 
 def repeats(chances: Float[np.ndarray, " rows"], offers: float) -> Repeats:
     "From the chance of each row to be taken when it is offered."
-    distinct = float(np.mean(1 - (1 - chances)**offers))
+    epochs, begun = divmod(offers, 1)
+    distinct = float(np.mean(1 - (1 - chances)**epochs*(1 - begun*chances)))
     return Repeats(float(offers), distinct, float(chances.mean()*offers/distinct) if distinct else 0.)
 
 def taken(found: Chooser, seed: int, batches: int = 4, draws: int = 64) -> Float[np.ndarray, " rows"]:
@@ -225,7 +226,7 @@ def agreement_table(scores: Mapping[str, np.ndarray]) -> Table:
 
 def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str], show: Callable[[Mapping[str, Any]], str], count: int) -> Table:
     "Head and rows: the rows with the highest scores, then those with the lowest."
-    order = np.argsort(-scores)
+    order = np.argsort(-scores).tolist()
     def line(kind: str, i: int) -> list[str]:
         return [kind, show(row_of(rows, i)), labels[rows["label"][i]], f"{scores[i] - scores.mean():+.2f}"]
     return ("", "example", "label", "score above the mean"), [*(line("most wanted", i) for i in order[:count]),
