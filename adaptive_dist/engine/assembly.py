@@ -259,4 +259,5 @@ def assemble(config: TaskConfig, data: Split, family: Family) -> Experiment:
         labels=data.labels, base_share=dict(zip(data.labels, data.share, strict=True)), target=data.target,
         validate=lambda params: family.specific_loss(params, valid), evaluate=lambda params: losses(params, valid, generic_valid),
         test=lambda params: losses(params, data.specific_test, data.generic_test) | family.measures(params, data.specific_test),
-        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files)
+        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files, data=data,
+        weighting=family.weighting)

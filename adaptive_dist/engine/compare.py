@@ -316,8 +316,9 @@ pre { overflow-x: auto; background: #f4f4f4; padding: .7rem }
 
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
-def page(title: str, command: str, tables: Mapping[str, Table], figure: bytes, notes: Sequence[str]) -> str:
-    "A self-contained HTML page: command, notes, tables (head and rows by heading), a PNG figure."
+def page(title: str, command: str, tables: Mapping[str, Table], figure: bytes, notes: Sequence[str],
+         heading: str = "Curves") -> str:
+    "A self-contained HTML page: command, notes, tables (head and rows by heading), a PNG figure below a `heading`."
     def cells(tag, row): return "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
     image = base64.b64encode(figure).decode()
     parts = [f"<h2>{html.escape(name)}</h2><table><thead><tr>{cells('th', head)}</tr></thead><tbody>"
@@ -326,7 +327,7 @@ def page(title: str, command: str, tables: Mapping[str, Table], figure: bytes, n
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">',
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>",
         f"<h1>{html.escape(title)}</h1><pre>{html.escape(command)}</pre>", *(f"<p>{html.escape(note)}</p>" for note in notes), *parts,
-        f'<h2>Curves</h2><img alt="specific loss against steps and against time" src="data:image/png;base64,{image}">', "</body></html>\n"])
+        f'<h2>{html.escape(heading)}</h2><img alt="{html.escape(heading)}" src="data:image/png;base64,{image}">', "</body></html>\n"])
 
 # %% ../../nbs/engine/compare.ipynb #ed5b56b2
 def picked_table(records: Sequence[Mapping[str, Any]], target: str) -> tuple[list[str], list[list[str]]]:

@@ -27,6 +27,8 @@ from jaxtyping import PRNGKeyArray
 
 from ..method.problem import Batch, Params, Task, check_task
 from ..method.selector import Selector
+from ..method.weighting import Weighting
+from .cache import Split
 from .checkpoint import load_state, save_state, saved_steps, storage_error
 from .config import check, flag, setting, shaping
 from .errors import UsageError
@@ -80,6 +82,7 @@ class Experiment(NamedTuple):
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
       has it, and the seconds that it took
     - `files`: lines of further files of the run's folder, by name
+    - `data`, `weighting`: the split and the weighting network that it was assembled from, for the [check](checkup.ipynb) before a run
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -96,6 +99,8 @@ class Experiment(NamedTuple):
     mesh: Mesh
     prepare: Callable[[bool], tuple[Reader, float]] | None = None
     files: Mapping[str, Sequence[str]] = {}
+    data: Split | None = None
+    weighting: Weighting | None = None
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'PRESETS', 'TOPICS', 'TARGETS', 'COSTS', 'STUDIES', 'lm_task', 'text_loss_of', 'TextWeightingConfig',
-           'make_weighting', 'LMConfig', 'corpus_loss', 'family', 'build', 'on_random_data', 'demo', 'comparison']
+           'make_weighting', 'LMConfig', 'corpus_loss', 'family', 'build', 'show', 'on_random_data', 'demo',
+           'comparison']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, Selection
 from ..engine.cache import Split
 from ..engine.compare import Study
 from ..engine.config import change, setting
-from ..engine.data import DataConfig, prepare
+from ..engine.data import DataConfig, decode, prepare
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.metrics import plot_curves
@@ -95,6 +96,11 @@ def build(config: LMConfig) -> Experiment:
     """
     ours = family(config)
     return assemble(config, prepare(config.data, length=config.model.length), ours)
+
+# %% ../../nbs/experiments/lm.ipynb #7967dfd9
+def show(row: Mapping[str, Any]) -> str:
+    "A row as text, for reports."
+    return decode(row["tokens"])
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2
 def on_random_data(config: LMConfig) -> Experiment:
