@@ -30,7 +30,7 @@ from .engine.run import device, run
 from .engine.scaling import leads
 
 # %% ../nbs/cli.ipynb #eedfd623
-TASKS = {"lm": "adaptive_dist.experiments.lm"}
+TASKS = {"lm": "adaptive_dist.experiments.lm", "vision": "adaptive_dist.experiments.vision"}
 
 def load_task(name: str) -> ModuleType:
     "The module of a task, imported when it is asked for."
