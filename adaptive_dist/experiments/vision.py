@@ -186,7 +186,7 @@ _reduced = VisionConfig(
     model=TowersConfig(layers=2, width=64, heads=4, patch=6, text="bag_of_bytes", text_width=64, embedding=64, shift=2, flip=False,
                        contrast=.1, dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
-    weighting=PairWeightingConfig(weighting_width=32, weighting_patch=6, weighting_learning_rate=3e-4),
+    weighting=PairWeightingConfig(weighting_network="image", weighting_width=32, weighting_patch=6, weighting_learning_rate=5e-4),
     selection=SelectionConfig(downsampling=8, hvp="finite_difference", v_learning_rate=3e-4, average=.98),
     fine_tuning=FineTuningConfig(
         fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
