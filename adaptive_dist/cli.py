@@ -34,7 +34,7 @@ from .engine.scaling import leads
 from .engine.selection_report import export_scores, write_selection_report
 
 # %% ../nbs/cli.ipynb #eedfd623
-TASKS = {"lm": "adaptive_dist.experiments.lm", "mt": "adaptive_dist.experiments.mt"}
+TASKS = {"lm": "adaptive_dist.experiments.lm", "mt": "adaptive_dist.experiments.mt", "vision": "adaptive_dist.experiments.vision"}
 
 def load_task(name: str) -> ModuleType:
     "The module of a task, imported when it is asked for."

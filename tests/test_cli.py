@@ -120,7 +120,7 @@ def test_bad_input_ends_with_one_line(case, capsys):
     check_refusal(status, capsys.readouterr().err, essentials)
 
 
-@pytest.mark.parametrize("argv", [[], ["train"], ["run"], ["run", "vision"], ["run", "lm", "extra"], ["demo", "--steps", "x"]])
+@pytest.mark.parametrize("argv", [[], ["train"], ["run"], ["run", "sound"], ["run", "lm", "extra"], ["demo", "--steps", "x"]])
 def test_bad_commands_end_with_one_line(argv, capsys):
     check_refusal(main(argv), capsys.readouterr().err, [])
 

@@ -211,12 +211,14 @@ def from_news(path: Path) -> Iterator[Document]:
 
 # %% ../../nbs/engine/sources.ipynb #3187d4cb
 def hub_rows(name: str, config: str | None = None, split: str = "train") -> Iterator[Row]:
-    "Rows of a data set of the hub, or of a local folder with a copy of one, streamed; `UsageError` if it cannot be read."
-    from datasets import ClassLabel, load_dataset
+    "Rows of a data set of the hub, or of a local copy, streamed, images as encoded files; `UsageError` if it cannot be read."
+    from datasets import ClassLabel, Image, load_dataset
     from huggingface_hub import HfApi
     try:
         if not Path(name).is_dir(): HfApi().dataset_info(name, timeout=20)
         stream = load_dataset(name, config, split=split, streaming=True)
+        for column, feature in (stream.features or {}).items():
+            if isinstance(feature, Image): stream = stream.cast_column(column, Image(decode=False))
         classes = {k: f.names for k, f in (stream.features or {}).items() if isinstance(f, ClassLabel)}
         for row in stream: yield row | {k: names[row[k]] for k, names in classes.items() if row[k] is not None and row[k] >= 0}
     except Exception as e:
