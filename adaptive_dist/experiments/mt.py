@@ -198,7 +198,7 @@ _reduced = MTConfig(
     weighting=PairWeightingConfig(weighting_network="bag_of_tokens", weighting_width=64, weighting_learning_rate=3e-3),
     selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, average=.98),
     fine_tuning=FineTuningConfig(
-        fine_tune_steps=400, fine_tune_every=50, fine_tune_patience=2, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
+        fine_tune_steps=600, fine_tune_every=100, fine_tune_patience=2, fine_tune_learning_rate=3e-3, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=400, cds_fine_tune_steps=200))
 PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 
