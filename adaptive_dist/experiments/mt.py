@@ -192,9 +192,9 @@ _paper = MTConfig(data=PairsConfig(
     generic="en-de.txt.gz", specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20", specific_test="sacrebleu:wmt21"))
 _reduced = MTConfig(
     steps=1_200, batch_size=16, log_every=50, evaluate_every=200, checkpoint_every=600,
-    data=PairsConfig(vocabulary=2_048, held_out=400),
-    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=.1, dtype="float32"),
-    optimizer=OptimizerConfig(learning_rate=3e-3, warmup=100),
+    data=PairsConfig(vocabulary=4_096, held_out=400),
+    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32"),
+    optimizer=OptimizerConfig(warmup=100),
     weighting=PairWeightingConfig(weighting_network="bag_of_tokens", weighting_width=64, weighting_learning_rate=3e-3),
     selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, average=.98),
     fine_tuning=FineTuningConfig(
