@@ -129,3 +129,15 @@ def test_the_step_of_every_preset_can_be_traced():
         assert info.picked.shape == (preset.batch_size,) and jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
     base = jax.tree.leaves(jax.eval_shape(lambda: begin(0, mt.on_random_data(mt.PRESETS["paper"]))[0].params))
     assert 60e6 < sum(x.size for x in base) < 62e6  # the base transformer with 32,000 subwords
+
+
+def test_scores_are_those_of_sacrebleus_command(tmp_path):
+    rng = random.Random(0)
+    references = [" ".join(rng.choices("der Baum, ein Haus (grün) und 3 alte Flüsse %s".split(), k=rng.randint(4, 12))) for _ in range(50)]  # noqa: SIM905
+    hypotheses = [" ".join(word for word in text.split() if rng.random() > .15) for text in references]
+    for name, some in {"r": references, "h": hypotheses}.items(): (tmp_path/name).write_text("".join(f"{text}\n" for text in some))
+    command = [sys.executable, "-m", "sacrebleu", "r", "-i", "h", "-m", "bleu", "chrf", "-w", "9"]
+    said = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    found = mt.scores(hypotheses, references)
+    assert [s["score"] for s in said] == pytest.approx([found["bleu"], found["chrf"]], abs=1e-8)
+    assert 20 < found["bleu"] < 90 and 20 < found["chrf"] < 95

@@ -192,13 +192,13 @@ _paper = MTConfig(data=PairsConfig(
     generic="en-de.txt.gz", specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20", specific_test="sacrebleu:wmt21"))
 _reduced = MTConfig(
     steps=1_200, batch_size=16, log_every=50, evaluate_every=200, checkpoint_every=600,
-    data=PairsConfig(vocabulary=2_048, held_out=400),
-    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=.1, dtype="float32"),
-    optimizer=OptimizerConfig(learning_rate=3e-3, warmup=100),
+    data=PairsConfig(vocabulary=4_096, held_out=400),
+    model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32"),
+    optimizer=OptimizerConfig(warmup=100),
     weighting=PairWeightingConfig(weighting_network="bag_of_tokens", weighting_width=64, weighting_learning_rate=3e-3),
     selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, average=.98),
     fine_tuning=FineTuningConfig(
-        fine_tune_steps=400, fine_tune_every=50, fine_tune_patience=2, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
+        fine_tune_steps=600, fine_tune_every=100, fine_tune_patience=2, fine_tune_learning_rate=3e-3, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=400, cds_fine_tune_steps=200))
 PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 
