@@ -351,7 +351,8 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
         ax.set(xlabel="predicted gain, per step", ylabel="mean gain of the adaptive rules", title=title)
         ax.legend()
         x, y = (np.array([p[k] for p in some]) for k in ("predicted", name))
-        if len(some) > 2:
+        if len(some) < 6: lines.append(f"Gain {title}: {len(some)} pairs are too few for a correlation.")
+        else:
             draws = rng.integers(len(some), size=(1000, len(some)))
             e = diagnostics.estimate(diagnostics.rank_correlation(x, y), [diagnostics.rank_correlation(x[d], y[d]) for d in draws])
             lines.append(f"Rank correlation with the gain {title}: {e.value:.2f} (95 % {e.low:.2f} to {e.high:.2f}, {len(some)} pairs).")
