@@ -5,8 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'SPLITS', 'STEPS', 'TUNING', 'LARGE', 'MEANING', 'RULES', 'CheckConfig', 'short_run', 'Sample', 'sample',
            'joined', 'losses_of', 'Seen', 'measure', 'fine_tuned', 'contrast_trials', 'ratios', 'Cost', 'cost',
-           'checkup', 'data_of', 'wanted_labels', 'summary', 'pictures', 'check_page', 'row_of', 'pair_row',
-           'validation']
+           'checkup', 'data_of', 'wanted_labels', 'summary', 'pictures', 'check_page', 'pair_row', 'validation']
 
 # %% ../../nbs/engine/checkup.ipynb #a5c9ecb8
 import io
@@ -32,6 +31,7 @@ from .config import setting
 from .errors import UsageError
 from .metrics import write_json, write_text
 from .run import Build, Experiment, begin, flops_of, run, step_flops
+from .selection_report import row_of
 from .table import Rows, permutation
 
 # %% ../../nbs/engine/checkup.ipynb #ba3f112f
@@ -307,17 +307,13 @@ def check_page(name: str, command: str, answer: Verdict, seen: Seen, price: Cost
               "What is wanted": (("label", "share of the pool", "of the best-aligned eighth"),
                                  [[k, f"{v['pool']:.1%}", f"{v['wanted']:.1%}"] for k, v in labels.items()])}
     if show:
-        order = np.argsort(-seen.now.total)
+        order = np.argsort(-seen.now.total).tolist()
         for title, some in (("Best aligned", order[:count]), ("Worst aligned", order[-count:])):
             tables[title] = (("example", "label"), [[show(row_of(rows.pool, i)), list(labels)[rows.pool["label"][i]]] for i in some])
     pictures(seen).savefig(png := io.BytesIO(), dpi=110, format="png")
     notes = [f"Will it help? {answer.answer.upper()}: {answer.reason}.", f"Advice: {answer.advice}.",
              f"Cost: {price.forward_passes:.3g} forward passes of one example, {price.share:.1%} of the full run.", *MEANING]
     return page(f"Will it help? {name}", command, tables, png.getvalue(), notes, "Pictures")
-
-def row_of(rows: Rows, number: int) -> dict[str, Any]:
-    "One row, by column."
-    return {name: values[number] for name, values in rows.columns.items()}
 
 # %% ../../nbs/engine/checkup.ipynb #40cf4801
 RULES = ("soba", "anograd", "dds")
@@ -355,7 +351,8 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
         ax.set(xlabel="predicted gain, per step", ylabel="mean gain of the adaptive rules", title=title)
         ax.legend()
         x, y = (np.array([p[k] for p in some]) for k in ("predicted", name))
-        if len(some) > 2:
+        if len(some) < 6: lines.append(f"Gain {title}: {len(some)} pairs are too few for a correlation.")
+        else:
             draws = rng.integers(len(some), size=(1000, len(some)))
             e = diagnostics.estimate(diagnostics.rank_correlation(x, y), [diagnostics.rank_correlation(x[d], y[d]) for d in draws])
             lines.append(f"Rank correlation with the gain {title}: {e.value:.2f} (95 % {e.low:.2f} to {e.high:.2f}, {len(some)} pairs).")

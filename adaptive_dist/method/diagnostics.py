@@ -323,14 +323,14 @@ def passes(e: Estimate, least: float) -> int:
     return (e.low > least) + (e.value > least)
 
 def verdict(m: Measured) -> Verdict:
-    "Will it help? The first measurement that fails makes a `no`; without any, the first that does not pass makes a `perhaps`."
+    "Will it help? `no` if a measurement fails, `perhaps` if one does not pass; the first that does not pass is the reason."
     later, now, ratio = m.persistence.later, m.persistence.now.value, m.contrast.ratio
     gain, full = m.contrast.gain[ratio], m.agreement.full
     judged = {"agreement": passes(full, RELIABLE), "contrast": passes(gain, 0.), "persistence": passes(later, STEADY*max(0., now)),
               "learnability": passes(m.learnability, LEARNABLE)}
     worst = min(judged.values())
     if worst < 2:
-        failed = next(name for name, level in judged.items() if level == worst)
+        failed = next(name for name, level in judged.items() if level < 2)
         return Verdict("perhaps" if worst else "no", *why_not(m, failed))
     lasting = passes(m.persistence.fine_tuned, 0.) == 2
     reason = (f"two halves of the sample want the same examples (reliability {_text(full)}), steps on them lower the held-out "
