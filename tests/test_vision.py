@@ -61,8 +61,8 @@ def tiny(**changes): return change(vision.PRESETS["reduced"], **{**TINY, **OWN, 
 
 
 def test_a_run_on_own_pictures(capsys):
-    assert main(["run", "vision", *flags(**{**TINY, **OWN, "method": "anograd"}), "--out", "out", "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("anograd: specific loss ")
+    assert main(["run", "vision", *flags(**{**TINY, **OWN, "method": "classifier"}), "--out", "out", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("classifier: specific loss ")
     found = result("out")
     assert found["task"] == "vision" and found["target_label"] == "classes"
     assert found["picked_share"].keys() == {"classes", "some", "others"} and found["picked_share"]["classes"] == 0
