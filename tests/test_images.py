@@ -199,7 +199,7 @@ def test_parts_share_no_picture_and_rows_have_the_same_fields():
     assert data.report["classes"] == ["cat", "dog"] and data.target == "classes" and data.labels == ("classes", "odd", "even")
     train = parts["specific_train"]
     assert [decode(t) for t in train["tokens"]] == ["cat"]*4 + ["dog"]*4 and train["class"].tolist() == [0]*4 + [1]*4
-    assert [len(parts[f"specific_{p}"]) for p in ("valid", "test")] == [2 + 2, 4 + 3]
+    assert [len(parts[f"specific_{p}"]) for p in ("valid", "test")] == [2 + 1, 4 + 4]
     generic = parts["generic"]
     assert set(generic["class"]) == {-1} and all(
         decode(t).startswith("number ") and data.labels[k] == ("even", "odd")[int(decode(t)[7:]) % 2]

@@ -87,7 +87,9 @@ def weighted(task, params, batch, w, key):
     return w @ task.generic(params, batch, key)
 
 
-@pytest.mark.parametrize("kinds", [{}, {"tower": "resnet", "patch": 2, "text": "bag_of_bytes"}])
+RESNET = {"tower": "resnet", "patch": 2, "text": "bag_of_bytes"}
+
+@pytest.mark.parametrize("kinds", [{}, pytest.param(RESNET, marks=pytest.mark.slow)])
 def test_scores_are_float64_finite_differences_of_the_weighted_loss(kinds, float64):
     "s_i is what a little weight on pair i changes of the weighted loss's slope along u, negatives and all."
     config = TowersConfig(**{**SMALL.__dict__, **kinds})
@@ -131,8 +133,7 @@ def test_a_linear_layer_starts_without_an_opinion_and_learns():
     assert task.specific(params, pictures, None).mean() < .2
 
 
-@pytest.mark.parametrize("kinds", [
-    {"tower": "vit"}, pytest.param({"tower": "resnet", "patch": 2, "text": "bag_of_bytes"}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kinds", [{}, pytest.param(RESNET, marks=pytest.mark.slow)])
 def test_towers_learn_which_caption_belongs_to_which_picture(kinds):
     model, params, captions = towers(config=TowersConfig(**{**SMALL.__dict__, **kinds}))
     task, pairs = vision_task(model, captions), rows(12)

@@ -61,8 +61,8 @@ def tiny(**changes): return change(vision.PRESETS["reduced"], **{**TINY, **OWN, 
 
 
 def test_a_run_on_own_pictures(capsys):
-    assert main(["run", "vision", *flags(**{**TINY, **OWN, "method": "anograd"}), "--out", "out", "--quiet"]) == 0
-    assert capsys.readouterr().out.startswith("anograd: specific loss ")
+    assert main(["run", "vision", *flags(**{**TINY, **OWN, "method": "classifier"}), "--out", "out", "--quiet"]) == 0
+    assert capsys.readouterr().out.startswith("classifier: specific loss ")
     found = result("out")
     assert found["task"] == "vision" and found["target_label"] == "classes"
     assert found["picked_share"].keys() == {"classes", "some", "others"} and found["picked_share"]["classes"] == 0
@@ -154,6 +154,13 @@ def test_every_method_and_target_of_the_studies_is_a_configuration():
             for choice in v.choices: vision.check_fit(configured(vision.PRESETS[study.preset], choice))
 
 
+def test_noise_has_the_form_of_the_data():
+    noise, real = vision.on_random_data(tiny(), classes=2), vision.build(tiny())
+    for kind in ("generic", "specific"):
+        shapes = [{name: (x.shape, x.dtype) for name, x in getattr(e, kind).at(0, 1).items()} for e in (noise, real)]
+        assert shapes[0] == shapes[1]
+
+
 def test_contrastive_selection_scores_do_not_depend_on_the_block():
     data = prepare(tiny().data)
     family = vision.family(tiny(), data)
@@ -210,7 +217,7 @@ def test_the_papers_preset_builds_on_rows_of_its_schema(copies):
     batch = experiment.generic.at(0, 2)
     assert batch["image"].shape == (2, 8, 32, 32, 3) and bytes(batch["tokens"][0, 0]).rstrip(b"\0").startswith(b"A photo of ")
     assert {k: v["rows"] for k, v in prepare(change(preset, **copies).data).report.items() if k.startswith("specific_")} == {
-        "specific_train": 67, "specific_valid": 67, "specific_test": 2*67}
+        "specific_train": 2*67, "specific_valid": 67, "specific_test": 67}
 
 
 @pytest.mark.slow

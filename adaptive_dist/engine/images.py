@@ -192,7 +192,8 @@ def by_class(found: Iterable[Example], needed: int, seed: int) -> dict[str, list
 def split_class(some: list[Any], sizes: tuple[int, int, int]) -> dict[str, list[Any]]:
     "As `train`, `valid` and `test`, of these sizes, or in their proportions if there are fewer."
     share = min(1., len(some)/sum(sizes))
-    a, b, c = (round(share*sum(sizes[:k])) for k in (1, 2, 3))
+    a, b, c = (max(k, round(share*sum(sizes[:k]))) for k in (1, 2, 3))
+    b = max(a + 1, b)
     return {"train": some[:a], "valid": some[a:b], "test": some[b:c]}
 
 def image_hash(image: UInt8[np.ndarray, "size size 3"], seed: int = 0) -> int:
