@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'PRESETS', 'TARGETS', 'COSTS', 'STUDIES', 'vision_task', 'held_out', 'PairWeightingConfig', 'image_cnn',
            'added', 'make_weighting', 'VisionConfig', 'check_fit', 'class_captions', 'family', 'build', 'random_rows',
-           'on_random_data']
+           'on_random_data', 'show']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
 from collections.abc import Callable, Mapping
@@ -21,6 +21,7 @@ from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, Selection
 from ..engine.cache import Split
 from ..engine.compare import Study
 from ..engine.config import setting
+from ..engine.data import decode
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.images import ImageDataConfig, prepare
@@ -179,10 +180,15 @@ def on_random_data(config: VisionConfig, classes: int = 9) -> Experiment:
     data = Split(pairs, pictures, pictures, pictures, pairs, labels=("random",), share=(1.,), target=None, report={})
     return assemble(config, data, family(config, data))
 
+# %% ../../nbs/experiments/vision.ipynb #7742312a
+def show(row: Mapping[str, Any]) -> str:
+    "A row as text, for reports: its caption."
+    return decode(row["tokens"])
+
 # %% ../../nbs/experiments/vision.ipynb #88b53484
 _reduced = VisionConfig(
     steps=1_000, batch_size=64, log_every=50, evaluate_every=250, checkpoint_every=500, evaluate_examples=512,
-    data=ImageDataConfig(image_size=24, caption_length=32),
+    data=ImageDataConfig(image_size=24, caption_length=32, split_seed=1),
     model=TowersConfig(layers=2, width=64, heads=4, patch=6, text="bag_of_bytes", text_width=64, embedding=64, shift=2, flip=False,
                        contrast=.1, dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
