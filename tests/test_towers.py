@@ -118,6 +118,7 @@ def test_both_kinds_in_one_batch_have_the_loss_of_their_kind():
     np.testing.assert_allclose(found[6:], jax.jit(plain.specific)(params, pictures, None), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_linear_layer_starts_without_an_opinion_and_learns():
     model, params, captions = towers(config=TowersConfig(**{**SMALL.__dict__, "head": "linear"}))
     task, pictures = vision_task(model, captions), rows(9, classes=3, seed=1)

@@ -228,6 +228,7 @@ def test_the_papers_step_compiles(copies):
     assert 4*196*6*weights < plain < 4*(196 + 128)*8*weights and 2.5 < adaptive/plain < 6
 
 
+@pytest.mark.slow
 def test_a_comparison_writes_accuracies():
     switches = flags(**{**TINY, **OWN, "fine_tune_steps": 1})
     grid = ["--methods", "uniform,dds", "--seeds", "1", "--targets", "", "--jobs", "1"]
