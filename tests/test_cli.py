@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import adaptive_dist
 from adaptive_dist.cli import main
 from adaptive_dist.engine.config import change, settings
 from adaptive_dist.experiments import lm
@@ -19,19 +18,14 @@ SHELL = [sys.executable, "-c", f"import signal, sys; {LISTEN}; from adaptive_dis
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
     --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --fine-tune-steps 0
     --no-tensorboard --quiet""".split()  # noqa: SIM905
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compiling is nearly all that a tiny run does
 OWN = ["--generic", "texts", "--specific", "target.txt", "--generic-test", ".2"]
 RESULT = {"task", "method", "seed", "steps", "specific_loss", "generic_loss", "fine_tuned_specific_loss", "steps_per_second",
           "peak_memory_bytes", "picked_share"}
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
-    "A working folder with a user's text files, good and bad, and a cache of its own."
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"ADAPTIVE_DIST_CACHE": str(tmp_path/"cache"), "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1",
-                        "XLA_FLAGS": QUICK, "PYTHONPATH": str(Path(adaptive_dist.__file__).parents[1])}.items():
-        monkeypatch.setenv(name, value)
+def folder(workplace):
+    "A working folder with a user's text files, good and bad."
     rng = random.Random(0)
     def text(words): return " ".join(rng.choices(words.split(), k=40)) + "\n"
     for name in ("sea", "sky"):
@@ -42,7 +36,7 @@ def folder(tmp_path, monkeypatch):
     Path("empty.txt").touch()
     Path("binary.txt").write_bytes(b"GIF89a\0\0\1")
     Path("latin.txt").write_bytes("Ein Wort, noch ein Wört".encode("latin-1"))
-    return tmp_path
+    return workplace
 
 
 def start(*arguments): return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -21,16 +21,14 @@ WORDS = ["cell", "star", "lemma", "court", "añejo", "山", "price", "river"]
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(workplace):
     "A working folder with texts/generic.jsonl (300 documents, 20 of them twice) and texts/specific.jsonl (60, of which 20 are in both)."
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ADAPTIVE_DIST_CACHE", raising=False)
     rng = random.Random(0)
     texts = [f"{i} " + " ".join(rng.choices(WORDS, k=rng.randint(3, 40))) for i in range(340)]
     Path("texts").mkdir()
     for name, some in {"generic": [*texts[:300], *texts[:20]], "specific": texts[280:]}.items():
         Path(f"texts/{name}.jsonl").write_text("".join(json.dumps({"text": text, "label": name}) + "\n" for text in some))
-    return tmp_path
+    return workplace
 
 
 def config(**changes):

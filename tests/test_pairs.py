@@ -27,17 +27,15 @@ def sentence(rng, fewest=3, most=7):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(workplace):
     "A working folder with generic.tsv (400 distinct pairs, and faulty ones) and special.tsv (60 pairs, 20 of them in both)."
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("ADAPTIVE_DIST_CACHE", raising=False)
     rng = random.Random(0)
     found = [(f"{a} {i}", f"{b} {i}") for i, (a, b) in enumerate(sentence(rng) for _ in range(440))]
     faulty = [found[0], found[1], ("same", "same"), ("", "leer"), ("nichts ", " "), ("no", "nein " + "doch "*30), ("Дом", "Haus"),
               ("a b c d e f g h "*4, "a b c d e f g i "*4)]
     for name, some in {"generic": [*found[:400], *faulty], "special": found[380:]}.items():
         Path(f"{name}.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in some))
-    return tmp_path
+    return workplace
 
 
 def config(**changes):

@@ -1,11 +1,9 @@
 "The same picks and losses whatever the number of devices, of processes, and of parts."
-import json
 import os
 import socket
-import subprocess
-import sys
 from functools import partial
 
+import devices
 import pytest
 from test_cli import OWN, TINY, finish, folder, result, start
 from test_resume import after_line, killed
@@ -14,47 +12,10 @@ from adaptive_dist.engine.checkpoint import saved_steps
 from adaptive_dist.engine.metrics import read_metrics
 
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
-SCRIPT = """
-import json, sys
-from functools import partial
-import jax
-from adaptive_dist.engine.config import Parser, add_settings, from_arguments
-from adaptive_dist.engine.run import begin
-from adaptive_dist.engine.scaling import place, place_state, row_sharding
-from adaptive_dist.experiments import lm
-
-def steps(flags, count=6):
-    "Rows picked and losses of a few steps, and the bytes that the state takes on the first device."
-    parser = Parser("steps")
-    add_settings(parser, lm.PRESETS["reduced"])
-    config = from_arguments(lm.PRESETS["reduced"], vars(parser.parse_args(flags)))
-    experiment = lm.build(config)
-    if experiment.prepare: experiment = experiment._replace(generic=experiment.prepare(False)[0])
-    state, step = begin(config.seed, experiment)
-    state = place_state(experiment.mesh, state)
-    placed = jax.tree.map(lambda x: x.sharding, state), None
-    step, put = jax.jit(step, out_shardings=placed), partial(place, sharding=row_sharding(experiment.mesh))
-    held = sum(x.addressable_shards[0].data.nbytes for x in jax.tree.leaves(state._replace(key=())))
-    picked, losses = [], []
-    for t in range(count):
-        generic, specific = (jax.tree.map(lambda x: x[0], reader.at(t, 1)) for reader in (experiment.generic, experiment.specific))
-        state, info = step(state, put(generic), put(specific))
-        picked.append(info.picked.tolist())
-        losses.append(float(info.loss))
-    return {"picked": picked, "losses": losses, "bytes": held, **experiment.test(state.params)}
-
-print(json.dumps([steps(flags) for flags in json.loads(sys.argv[1])]))
-"""
 SMALL = [*[flag for flag in TINY if flag != "--quiet"], *OWN, "--batch-size", "8", "--width", "64", "--mlp-width", "128"]
 
 
-def on_devices(count, variants):
-    "What each variant of flags gives in a process with so many simulated devices."
-    flags = f"--xla_force_host_platform_device_count={count} {os.environ['XLA_FLAGS']}"
-    done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps([[*SMALL, *v] for v in variants])], check=False, capture_output=True,
-                          text=True, timeout=500, env={**os.environ, "XLA_FLAGS": flags})
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+def on_devices(count, variants): return devices.on_devices(count, "lm", [[*SMALL, *v] for v in variants], steps=6)
 
 
 def check_same(found, expected):

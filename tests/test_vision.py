@@ -1,19 +1,16 @@
 "The vision task: a run on a user's own pictures, the same numbers on any mesh, and the paper's settings on rows of their schema."
 import io
 import json
-import os
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from devices import on_devices
 from PIL import Image
-from test_cli import QUICK, finish, result, start
+from test_cli import finish, result, start
 
-import adaptive_dist
 from adaptive_dist.cli import main
 from adaptive_dist.engine.assembly import generic_reader
 from adaptive_dist.engine.config import change
@@ -37,12 +34,8 @@ def flags(**changes):
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(workplace):
     "A working folder: pictures of two colours in classes/, 100 captioned ones and six that cannot be used in world/."
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"ADAPTIVE_DIST_CACHE": str(tmp_path/"cache"), "JAX_PLATFORMS": "cpu", "HF_HUB_OFFLINE": "1",
-                        "XLA_FLAGS": QUICK, "PYTHONPATH": str(Path(adaptive_dist.__file__).parents[1])}.items():
-        monkeypatch.setenv(name, value)
     rng = np.random.default_rng(0)
     def draw(path, tint): Image.fromarray(rng.integers(0, 100, (12, 10, 3), np.uint8) + np.uint8(tint)).save(path)
     for name, tint in {"red": [150, 0, 0], "blue": [0, 0, 150]}.items():
@@ -54,7 +47,7 @@ def folder(tmp_path, monkeypatch):
     lines = [f"{i}.png,picture {i},{'some' if i < 70 else 'others'}" for i in range(100)]
     lines += ["broken.jpg,a picture,some", *(f"gone{i}.png,a picture,some" for i in range(2)), *(f"{i}.png,,some" for i in range(3))]
     Path("world/captions.csv").write_text("\n".join(["image,caption,label", *lines, ""]))
-    return tmp_path
+    return workplace
 
 
 def tiny(**changes): return change(vision.PRESETS["reduced"], **{**TINY, **OWN, **changes})
@@ -73,47 +66,10 @@ def test_a_run_on_own_pictures(capsys):
     assert len(report["skipped"]) == 6 and report["classes"] == ["blue", "red"]
 
 
-SCRIPT = """
-import json, sys
-from functools import partial
-import jax
-from adaptive_dist.engine.config import change
-from adaptive_dist.engine.run import begin
-from adaptive_dist.engine.scaling import place, place_state, row_sharding
-from adaptive_dist.experiments import vision
-
-def steps(changes, count=3):
-    "Rows picked and losses of a few steps."
-    config = change(vision.PRESETS["reduced"], **changes)
-    experiment = vision.build(config)
-    if experiment.prepare: experiment = experiment._replace(generic=experiment.prepare(False)[0])
-    state, step = begin(config.seed, experiment)
-    state = place_state(experiment.mesh, state)
-    placed = jax.tree.map(lambda x: x.sharding, state), None
-    step, put = jax.jit(step, out_shardings=placed), partial(place, sharding=row_sharding(experiment.mesh))
-    picked, losses = [], []
-    for t in range(count):
-        generic, specific = (jax.tree.map(lambda x: x[0], reader.at(t, 1)) for reader in (experiment.generic, experiment.specific))
-        state, info = step(state, put(generic), put(specific))
-        picked.append(info.picked.tolist())
-        losses.append(float(info.loss))
-    return {"picked": picked, "losses": losses, **experiment.test(state.params)}
-
-print(json.dumps([steps(changes) for changes in json.loads(sys.argv[1])]))
-"""
-
-def on_devices(count, variants):
-    "What each variant of settings gives in a process with so many simulated devices."
-    switches = f"--xla_force_host_platform_device_count={count} {os.environ['XLA_FLAGS']}"
-    done = subprocess.run([sys.executable, "-c", SCRIPT, json.dumps([{**TINY, **OWN, **v} for v in variants])], check=False,
-                          capture_output=True, text=True, timeout=900, env={**os.environ, "XLA_FLAGS": switches})
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 @pytest.mark.parametrize("method", ["dds", *(pytest.param(m, marks=pytest.mark.slow) for m in ("soba", "mixing", "cds"))])
 def test_losses_and_picks_do_not_depend_on_the_number_of_devices(method):
-    alone, *others = on_devices(4, [dict(method=method, mesh=mesh) for mesh in ("data=1", "data=2", "data=4")])
+    variants = [flags(**{**TINY, **OWN, "method": method, "mesh": mesh}) for mesh in ("data=1", "data=2", "data=4")]
+    alone, *others = on_devices(4, "vision", variants, steps=3)
     assert len({tuple(rows) for rows in alone["picked"]}) == 3
     for other in others:
         assert other["picked"] == alone["picked"]

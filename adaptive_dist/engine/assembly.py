@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'OptimizerConfig', 'inverse_sqrt', 'SelectionConfig', 'BaselineConfig', 'WeightingConfig', 'TaskConfig',
-           'Family', 'generic_reader', 'mixed_reader', 'scored_reader', 'scoring_run', 'scored', 'Method',
+           'Family', 'token_mean', 'generic_reader', 'mixed_reader', 'scored_reader', 'scoring_run', 'scored', 'Method',
            'make_selector', 'classify', 'replayed', 'assemble']
 
 # %% ../../nbs/engine/assembly.ipynb #7fad8f26
@@ -33,10 +33,10 @@ from .config import setting, shaping
 from .errors import UsageError
 from .loop import Reader
 from .metrics import plain, write_json
-from .run import Experiment, RunConfig, begin, restore, run
+from .run import Experiment, RunConfig, restore, restore_tuned, run
 from .scaling import check_rows, make_mesh, scaled
 from .scores import locked, stored_scores
-from .table import Batches, Joined, Part, Rows, spread
+from .table import Batches, Joined, Part, Rows, spread, whole_block
 
 # %% ../../nbs/engine/assembly.ipynb #b0650ab4
 @dataclass(frozen=True)
@@ -127,6 +127,19 @@ class Family(NamedTuple):
     measures: Callable[[Params, Rows], dict[str, Any]] = lambda params, rows: {}
     files: Mapping[str, Sequence[str]] = {}
 
+# %% ../../nbs/engine/assembly.ipynb #f6de88a8
+def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted: str, batch: int = 64) -> Callable[[Params, Rows], float]:
+    "A function of parameters and rows: `loss` per token, every token of the column `counted` but padding (0) weighing the same."
+    @jax.jit
+    def total(params, columns, sizes): return loss(params, columns) @ sizes
+    def mean(params, rows):
+        starts = range(0, len(rows), batch)
+        sizes = np.zeros(len(starts)*batch, int)  # nothing for the rows that only fill the last block
+        sizes[:len(rows)] = (rows[counted] != 0).sum(1)
+        sums = [total(params, whole_block(rows, i, batch).columns, sizes[i:i + batch]) for i in starts]
+        return float(sum(sums)/sizes.sum())
+    return mean
+
 # %% ../../nbs/engine/assembly.ipynb #4a87b751
 def generic_reader(config: TaskConfig, data: Split) -> Batches:
     "Big batches of generic rows."
@@ -176,11 +189,9 @@ def _compute_scores(config: TaskConfig, data: Split, family: Family, part: Part,
     experiment = assemble(scoring, data, family._replace(measures=lambda params, rows: {}, files={}))  # losses are enough
     tuned_step = run(family.name, scoring, lambda config: experiment, models, progress)["fine_tuning"]["step"]
     generic = restore(models, experiment).params
-    specific = load_state(models/"fine_tuned", jax.eval_shape(lambda: begin(0, experiment)[0].params), tuned_step)
+    specific = restore_tuned(models, experiment, tuned_step)
     contrast = jax.jit(partial(baselines.contrast, family.example_loss, generic, specific))
-    def score(start, stop):
-        rows = part[np.arange(start, start + block) % len(part)]  # always a whole block: compiled once
-        return np.asarray(contrast(rows.columns))[:stop - start]
+    def score(start, stop): return np.asarray(contrast(whole_block(part, start, block).columns))[:stop - start]
     with tqdm(total=len(part), unit="example", desc="cds scores", disable=not progress) as bar:
         stored_scores(path, len(part), score, block, bar.update)
 

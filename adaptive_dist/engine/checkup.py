@@ -25,12 +25,11 @@ from ..method.diagnostics import Aligned, Estimate, Measured, Verdict
 from ..method.problem import Batch, Params
 from .assembly import SelectionConfig, TaskConfig
 from .cache import Split
-from .checkpoint import load_state
 from .compare import page
 from .config import setting
 from .errors import UsageError
 from .metrics import write_json, write_text
-from .run import Build, Experiment, begin, flops_of, run, step_flops
+from .run import Build, Experiment, flops_of, restore, run, step_flops
 from .selection_report import row_of
 from .table import Rows, permutation
 
@@ -103,6 +102,7 @@ class Seen(NamedTuple):
     now: Aligned
     columns: int
 
+# %% ../../nbs/engine/checkup.ipynb #9febbb90
 def measure(experiment: Experiment, rows: Sample, first: Any, second: Any, config: TaskConfig,
             say: Callable[[str], object] = lambda stage: None) -> Seen:
     "All four measurements, from the training states at two looks."
@@ -132,9 +132,9 @@ def measure(experiment: Experiment, rows: Sample, first: Any, second: Any, confi
     say("contrast")
     trials = contrast_trials(experiment, rows, first, now, config, rng)
     say("learnability")
-    network = partial(optax.adam, config.weighting.weighting_learning_rate)
     assert experiment.weighting
-    learnt = diagnostics.learnability(experiment.weighting, network(), pool, now.total, rng)
+    adam = optax.adam(config.weighting.weighting_learning_rate)
+    learnt = diagnostics.learnability(experiment.weighting, adam, pool, now.total, rng)
     measured = Measured(diagnostics.agreement(now, rng), diagnostics.persistence(now, later, after, update, rng),
                         diagnostics.contrast(trials, STEPS, rng), learnt, sum(map(len, rows.specific)))
     return Seen(measured, now, len(columns))
@@ -217,10 +217,9 @@ def checkup(name: str, config: TaskConfig, build: Build, out: Path | str, settin
     out, short = Path(out), short_run(config, settings)
     checked = build(config)
     rows = sample(data_of(checked), config.batch_size, settings.check_batches, config.seed)
-    run(name, short, build, out/"uniform", progress)
     experiment = build(short)
-    like = jax.eval_shape(lambda: begin(0, experiment)[0])
-    first, second = (load_state(out/"uniform"/"checkpoints", like, step) for step in (short.steps//2, short.steps))
+    run(name, short, lambda _: experiment, out/"uniform", progress)
+    first, second = (restore(out/"uniform", experiment, step) for step in (short.steps//2, short.steps))
     with tqdm(total=5, desc="check", unit="stage", disable=not progress) as bar:
         def say(stage: str) -> None:
             bar.set_postfix_str(stage)
@@ -294,6 +293,7 @@ MEANING = (
     "Contrast: what a step on the best-aligned fraction lowers the loss of held-out specific examples by, beyond a step on random ones.",
     "Learnability: rank correlation of the weighting network's scores with what is wanted, on examples that it has not seen.")
 
+# %% ../../nbs/engine/checkup.ipynb #ec4545b3
 def check_page(name: str, command: str, answer: Verdict, seen: Seen, price: Cost, rows: Sample, labels: Mapping[str, Mapping[str, float]],
                show: Callable[[Mapping[str, Any]], str] | None, count: int = 5) -> str:
     "The check as a self-contained HTML page."
@@ -333,6 +333,7 @@ def pair_row(pair: str, checked: Mapping[str, Any], results: Sequence[Mapping[st
             "seeds": len(of("soba", "specific_loss")), "gain": gain("specific_loss", ["uniform"]),
             "gain_after_fine_tuning": gain("fine_tuned_specific_loss", ["uniform", "mixing"])}
 
+# %% ../../nbs/engine/checkup.ipynb #1c4ae6c9
 def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, str]:
     """A scatter plot of predicted against realised gains, and what there is to say: how many pairs, rank correlations with bootstrap
     intervals over pairs, and the pairs where the answer was wrong."""

@@ -69,7 +69,7 @@ class Study(NamedTuple):
     doc: str
     methods: str
     targets: tuple[str, ...] = ()
-    preset: str = "small-target"
+    preset: str = "reduced"
 
 # %% ../../nbs/engine/compare.ipynb #8d68c2b6
 class Job(NamedTuple):

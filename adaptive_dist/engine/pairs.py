@@ -23,9 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int, UInt16
 
-from .cache import PARTS, PartWriter, Recent, Split, cache_root, cached, digest, finish, split_specific, text_hash
+from .cache import Recent, Split, SplitWriter, cache_root, cached, digest, split_specific, text_hash
 from .config import setting, shaping
-from .data import MOST_HELD_OUT
 from .embedded_pairs import GENERIC, PACKAGES, PINS, Pair, embedded_pairs, plain
 from .errors import UsageError
 from .metrics import write_text
@@ -129,6 +128,7 @@ def files_of(source: str, languages: str) -> list[tuple[Path, Path]] | None:
     if comma: return [(Path(file.name), file) for file in named]
     return below(named[0] if named[0].is_dir() else named[0].parent, readable_files(named[0], tuple(PAIR_ROWS)))
 
+# %% ../../nbs/engine/pairs.ipynb #a2b7809b
 def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterator[Pair]:
     """The pairs of a source, at most `limit` of them, as a lazy stream; a side may be empty.
 
@@ -172,15 +172,15 @@ def mostly(text: str, script: str) -> bool:
     letters = [unicodedata.name(c, "").startswith(script) for c in text if c.isalpha()]
     return 2*sum(letters) >= len(letters)
 
-def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int], dropped: Counter[str]) -> Iterator[tuple[Pair, int]]:
-    "The pairs that are kept, with hashes of their source; `dropped` counts the others. Sources in the specific set are always left out."
+def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int], dropped: Counter[str]) -> Iterator[Pair]:
+    "The pairs that are kept; `dropped` counts the others. Sources in the specific set are always left out."
     recent = Recent()
     for pair in found:
         why, key = fault(pair, config), text_hash(pair.source)
         if not why and key in specific: why = "in the specific set"
         if not why and config.drop_duplicates and recent.add(key): why = "duplicate"
         if why: dropped[why] += 1
-        else: yield pair, key
+        else: yield pair
 
 # %% ../../nbs/engine/pairs.ipynb #451627bc
 PAD, END = 0, 1
@@ -263,32 +263,31 @@ def write_pairs(folder: Path, config: PairsConfig, length: int) -> None:
     "Read all sources once and write the vocabulary, all parts, the test texts and `meta.json` to a folder."
     from tqdm.auto import tqdm
     counts = {name: Counter[str]() for name in ("specific pairs dropped", "generic pairs dropped", "cut")}
-    parts, dropped, labels = specific_parts(config, counts["specific pairs dropped"]), counts["generic pairs dropped"], dict[str, int]()
+    parts, dropped = specific_parts(config, counts["specific pairs dropped"]), counts["generic pairs dropped"]
     specific = {text_hash(pair.source) for part in parts for pair in part}
     found = iter(tqdm(pairs(config.generic, config, config.generic_limit), unit=" pairs", desc="token cache", delay=10))
     kept = cleaned(found, config.cleaning, specific, dropped)
-    def held_out(pair): return text_hash(pair.source, config.split_seed + 1) < config.generic_test*2**64
+    writer = SplitWriter(folder, [("source", "<u2", (length,)), ("target", "<u2", (length,))], config.generic_test)
+    def side(pair): return writer.side(text_hash(pair.source, config.split_seed + 1))
     first = list(islice(kept, config.vocabulary_pairs))
-    vocabulary = Vocabulary.train((side for pair, _ in first if not held_out(pair) for side in pair[:2]), config.vocabulary)
+    vocabulary = Vocabulary.train((text for pair in first if side(pair) == "generic" for text in pair[:2]), config.vocabulary)
     vocabulary.save(folder/"vocabulary.json")
-    writers = {part: PartWriter(folder, part, [("source", "<u2", (length,)), ("target", "<u2", (length,))]) for part in PARTS}
     def write(some, part=None):
         (source, a), (target, b) = (vocabulary.encode(side, length) for side in ([p.source for p in some], [p.target for p in some]))
         for k, pair in enumerate(some):
             if (long := max(a[k], b[k]) > length) and not part and config.cleaning.drop_long:
                 dropped["long"] += 1
                 continue
-            to = part or ("generic_test" if held_out(pair) and writers["generic_test"].documents < MOST_HELD_OUT else "generic")
+            to = part or side(pair)
             counts["cut"][to] += bool(long)
-            writers[to].add(labels.setdefault(pair.label, len(labels)), source=source[k:k + 1], target=target[k:k + 1])
+            writer.add(to, pair.label, source=source[k:k + 1], target=target[k:k + 1])
     for name, part in parts._asdict().items(): write(part, f"specific_{name}")
-    target, stream = list(labels), (pair for pair, _ in chain(first, kept))
+    stream = chain(first, kept)
     while some := list(islice(stream, 1_024)): write(some)
-    for name in ("generic", "generic_test"):
-        if not writers[name].documents:
-            raise UsageError(f"--generic {config.generic} leaves no pairs for {name}: give more, clean less, or change --generic-test")
+    if lacking := writer.lacking():
+        raise UsageError(f"--generic {config.generic} leaves no pairs for {lacking}: give more, clean less, or change --generic-test")
     (folder/"specific_test.json").write_text(json.dumps(parts.test), encoding="utf-8")
-    finish(folder, writers, labels, target[0] if len(target) == 1 else None, {name: dict(count) for name, count in counts.items()})
+    writer.finish({name: dict(count) for name, count in counts.items()})
 
 # %% ../../nbs/engine/pairs.ipynb #b7d0ac4a
 def fingerprint(source: str, config: PairsConfig) -> str:
@@ -302,7 +301,7 @@ def identity(config: PairsConfig, length: int) -> str:
     "A hexadecimal digest of what goes into all parts: contents of the sources, and settings that shape what is made of them."
     sources = [s for s in (config.generic, config.specific, config.specific_valid, config.specific_test) if s]
     elsewhere = ("generic", "specific", "specific_valid", "specific_test", "specific_size")
-    return digest({"pairs": 1, "length": length, "sources": [fingerprint(s, config) for s in sources],
+    return digest({"pairs": 2, "length": length, "sources": [fingerprint(s, config) for s in sources],
                    "tokenizers": metadata.version("tokenizers"), **{k: v for k, v in shaping(config).items() if k not in elsewhere}})
 
 def prepare(config: PairsConfig, length: int) -> tuple[Split, Vocabulary, list[Pair]]:

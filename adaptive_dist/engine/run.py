@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'held', 'claim', 'owning', 'differences', 'begin', 'step_of',
            'first_batches', 'step_flops', 'flops_of', 'run', 'write_lines', 'last_share', 'Collapse', 'restore',
-           'device', 'peak_memory_bytes']
+           'restore_tuned', 'device', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
 import contextlib
@@ -307,11 +307,15 @@ def _check_possible(config: RunConfig, experiment: Experiment) -> None:
         raise UsageError(f"--method {config.method} has no weighting network to store: leave out --store-weighting-every")
 
 # %% ../../nbs/engine/run.ipynb #74bbda57
-def restore(out: Path | str, experiment: Experiment) -> TrainState:
-    "The state in which a run ended: the model, the selector and all they carry. `UsageError` if `out` holds no checkpoint."
+def restore(out: Path | str, experiment: Experiment, step: int | None = None) -> TrainState:
+    "The state of a run at its end, or at a step: the model, the selector and all they carry. `UsageError` if that is not there."
     like = jax.eval_shape(lambda: begin(0, experiment)[0])
     def placed(x, sharding): return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-    return load_state(Path(out)/"checkpoints", jax.tree.map(placed, like, state_shardings(experiment.mesh, like)))
+    return load_state(Path(out)/"checkpoints", jax.tree.map(placed, like, state_shardings(experiment.mesh, like)), step)
+
+def restore_tuned(out: Path | str, experiment: Experiment, step: int | None = None) -> Params:
+    "The fine-tuned model of a run, of `step` if several are there; `UsageError` if there is none."
+    return load_state(Path(out)/"fine_tuned", jax.eval_shape(experiment.init_params, jax.random.key(0)), step)
 
 def device() -> str:
     "What the run ran on: kind of device and how many, or the processor cores that the process may use."

@@ -29,7 +29,7 @@ from .config import change, from_nested
 from .errors import UsageError
 from .metrics import read_metrics, series, write_text
 from .run import Experiment, last_share, restore
-from .table import Part, Rows, spread
+from .table import Part, Rows, spread, whole_block
 
 # %% ../../nbs/engine/selection_report.ipynb #3d47a1a8
 class Finished(NamedTuple):
@@ -92,8 +92,7 @@ def chooser(run: Finished, module: ModuleType, **changes: Any) -> Chooser:
         raise UsageError(f"{run.folder}: --method {config.method} has no weighting network, so there are no scores")
     of_block = jax.jit(lambda batch: experiment.selector.score(state.selector, batch))
     def score(rows: Rows) -> np.ndarray:
-        blocks = [np.arange(k, k + BLOCK) % len(rows) for k in range(0, len(rows), BLOCK)]  # always whole: compiled once
-        found = [np.asarray(of_block(rows[some].columns), np.float32) for some in blocks]
+        found = [np.asarray(of_block(whole_block(rows, k, BLOCK).columns), np.float32) for k in range(0, len(rows), BLOCK)]
         return np.concatenate(found)[:len(rows)]
     return Chooser(experiment, state, score)
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Some', 'SHARD', 'RESIDENT', 'Part', 'LISTED', 'Rows', 'stored', 'checks', 'shard_path', 'TableWriter', 'Table',
-           'spread', 'permutation', 'feistel', 'Batches', 'Joined']
+           'spread', 'whole_block', 'permutation', 'feistel', 'Batches', 'Joined']
 
 # %% ../../nbs/engine/table.ipynb #c5d57d69
 import errno
@@ -127,6 +127,10 @@ Part: TypeAlias = Rows | Table
 def spread(part: Part, count: int) -> Rows:
     "At most `count` rows, evenly spaced, so that every source has its share; all if there are not more."
     return part[np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)]
+
+def whole_block(part: Part, start: int, size: int) -> Rows:
+    "Always `size` rows, from `start` on, and from the first on again at the end, so that a function of blocks is compiled once."
+    return part[np.arange(start, start + size) % len(part)]
 
 # %% ../../nbs/engine/table.ipynb #dab7fbc7
 LISTED = 2**22  # largest permutation that is written down, at 8 bytes a number

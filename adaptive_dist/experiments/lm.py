@@ -10,6 +10,7 @@ __all__ = ['PUBLISHED', 'PRESETS', 'TOPICS', 'TARGETS', 'COSTS', 'STUDIES', 'lm_
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble
+from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble, token_mean
 from ..engine.cache import Split
 from ..engine.compare import Study
 from ..engine.config import change, setting
@@ -66,17 +67,10 @@ class LMConfig(TaskConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
 
-# %% ../../nbs/experiments/lm.ipynb #cd4ea2f4
+# %% ../../nbs/experiments/lm.ipynb #9d32612d
 def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
     "A function of parameters and pieces: their loss in nats per byte, every byte counting the same. Compiled once for all sets."
-    @jax.jit
-    def total(params, tokens, sizes): return text_loss(model, params, tokens) @ sizes
-    def loss(params, pieces):
-        tokens = np.pad(pieces["tokens"], ((0, -len(pieces) % batch), (0, 0)))
-        sizes = (tokens != 0).sum(1)
-        sums = [total(params, tokens[i:i + batch], sizes[i:i + batch]) for i in range(0, len(tokens), batch)]
-        return float(sum(sums)/sizes.sum())
-    return loss
+    return token_mean(text_loss_of(model), "tokens", batch)
 
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
 def family(config: LMConfig) -> Family:
@@ -144,26 +138,27 @@ COSTS = ("uniform,mixing,classifier,cds,dds+derivative=finite_difference,dds+der
          "anograd+derivative=exact,soba,soba+curvature_rows=1,soba+hvp=exact+curvature_rows=1,dds+update_every=4,anograd+update_every=4,"
          "soba+update_every=4")  # what `adaptive-dist bench` compares
 _all = "uniform,mixing+g=.75/.9/.95,classifier,cds+downsampling=4/16,dds,anograd,soba"
+_small = partial(Study, preset="small-target")
 STUDIES: Mapping[str, Study] = {
-    "methods": Study("all methods, before and after fine-tuning", _all),
-    "topics": Study("all methods on four topics, before and after fine-tuning", _all, TOPICS),
-    "unplanted": Study("a target of which nothing is in the generic set", _all, ("Security weakness",)),
-    "classifiers": Study("the classifier's top, or importance sampling by its odds", "uniform,classifier,importance"),
-    "downsampling": Study("big batch divided by batch, 8 to 256", ",".join(
+    "methods": _small("all methods, before and after fine-tuning", _all),
+    "topics": _small("all methods on four topics, before and after fine-tuning", _all, TOPICS),
+    "unplanted": _small("a target of which nothing is in the generic set", _all, ("Security weakness",)),
+    "classifiers": _small("the classifier's top, or importance sampling by its odds", "uniform,classifier,importance"),
+    "downsampling": _small("big batch divided by batch, 8 to 256", ",".join(
         ["uniform", *(f"soba+downsampling={d}" for d in (8, 16, 32, 64, 128, 256))])),
-    "weighting": Study("kind and size of the weighting network", "uniform,soba,soba+weighting_width=16,soba+weighting_width=256,"
+    "weighting": _small("kind and size of the weighting network", "uniform,soba,soba+weighting_width=16,soba+weighting_width=256,"
                        "soba+weighting_network=bag_of_tokens,soba+weighting_network=bag_of_tokens+weighting_width=256"),
-    "specific-size": Study("examples in the specific set", ",".join(
+    "specific-size": _small("examples in the specific set", ",".join(
         f"{method}+specific_size={n}" for n in (16, 64, 256, 1024) for method in ("uniform", "soba"))),
-    "schedules": Study("weighting network or v updated every few steps", "uniform,"
+    "schedules": _small("weighting network or v updated every few steps", "uniform,"
                        "soba,soba+update_every=2,soba+update_every=4,soba+v_every=4"),
-    "curvature": Study("SOBA's Hessian product and its damping", "uniform,"
+    "curvature": _small("SOBA's Hessian product and its damping", "uniform,"
                        "soba,soba+hvp=exact+curvature_rows=1,soba+damping=.1,soba+damping=1,"
                        "soba+hvp=none+damping=1,dds,dds+average=0,anograd+average=0"),
-    "curriculum": Study("the weighting networks of a SOBA run replayed in order, shuffled, or only the last", "uniform,"
+    "curriculum": _small("the weighting networks of a SOBA run replayed in order, shuffled, or only the last", "uniform,"
                         "soba+store_weighting_every=100,replay+replay_from={1},replay+replay_order=shuffled+replay_from={1},"
                         "replay+replay_order=last+replay_from={1}"),
-    "larger": Study("a main model of twice the width", "uniform+width=256+mlp_width=1024,soba+width=256+mlp_width=1024"),
+    "larger": _small("a main model of twice the width", "uniform+width=256+mlp_width=1024,soba+width=256+mlp_width=1024"),
     "published": Study("the ten published settings", "uniform,mixing+g=.9/.95,classifier+downsampling=256,cds+downsampling=32/64,"
                        "dds+downsampling=32/128,anograd+downsampling=32/64/128,soba+downsampling=32/128",
                        tuple(PUBLISHED), "paper"),

@@ -18,16 +18,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble
+from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble, token_mean
 from ..engine.cache import Split
-from ..engine.checkpoint import load_state, saved_steps
+from ..engine.checkpoint import saved_steps
 from ..engine.compare import Study
 from ..engine.config import change, check, from_nested, setting
 from ..engine.embedded_pairs import Pair, plain
 from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.pairs import PairsConfig, Vocabulary, prepare
-from ..engine.run import Experiment, restore
+from ..engine.run import Experiment, restore, restore_tuned
 from ..engine.table import Rows
 from ..method import weighting as weightings
 from ..method.problem import Batch, Params, Task, same_loss
@@ -102,14 +102,7 @@ def translations(model: EncoderDecoder, params: Params, vocabulary: Vocabulary, 
 # %% ../../nbs/experiments/mt.ipynb #935e6f3a
 def corpus_loss(model: EncoderDecoder, batch: int = 64) -> Callable[[Params, Rows], float]:
     "A function of parameters and pairs: their loss in nats per target token, every token counting the same. Compiled once for all sets."
-    @jax.jit
-    def total(params, source, target, sizes): return pair_loss(model, params, source, target) @ sizes
-    def loss(params, rows):
-        source, target = (np.pad(rows[side], ((0, -len(rows) % batch), (0, 0))) for side in ("source", "target"))
-        sizes = (target != 0).sum(1)
-        at = [slice(i, i + batch) for i in range(0, len(target), batch)]
-        return float(sum(total(params, source[i], target[i], sizes[i]) for i in at)/sizes.sum())
-    return loss
+    return token_mean(pair_loss_of(model), "target", batch)
 
 # %% ../../nbs/experiments/mt.ipynb #da069283
 def make_model(config: MTConfig) -> EncoderDecoder:
@@ -182,8 +175,7 @@ def translator(folder: Path, stage: str | None = None, **changes: Any) -> Transl
     if stage == "fine_tuned" and not tuned:
         raise UsageError(f"{folder} holds no fine-tuned model: leave out --stage, or run with --fine-tune-steps")
     experiment = on_random_data(config)
-    if tuned and stage != "trained": params = load_state(folder/"fine_tuned", jax.eval_shape(experiment.init_params, jax.random.key(0)))
-    else: params = restore(folder, experiment).params
+    params = restore_tuned(folder, experiment) if tuned and stage != "trained" else restore(folder, experiment).params
     return Translator(config, model, params, Vocabulary.load(folder/"vocabulary.json"))
 
 # %% ../../nbs/experiments/mt.ipynb #2f2c016b
@@ -206,13 +198,13 @@ PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 TARGETS: Mapping[str, tuple[str, str]] = {name: ("--specific", f"embedded:{name}") for name in ("mercurial", "trac", "plone", "gramps")}
 STUDIES: Mapping[str, Study] = {
     "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
-                     ("mercurial",), "reduced"),
-    "targets": Study("four target domains", "uniform,classifier,soba", tuple(TARGETS), "reduced"),
+                     ("mercurial",)),
+    "targets": Study("four target domains", "uniform,classifier,soba", tuple(TARGETS)),
     "weighting": Study("kind of weighting network, and the sides it sees", "uniform," + ",".join(
         f"soba+weighting_network={kind}+weighting_sides={which}"
-        for kind in ("bag_of_tokens", "causal_cnn") for which in ("both", "source", "target")), ("mercurial",), "reduced"),
+        for kind in ("bag_of_tokens", "causal_cnn") for which in ("both", "source", "target")), ("mercurial",)),
     "downsampling": Study("big batch divided by batch", "uniform," + ",".join(f"soba+downsampling={d}" for d in (2, 4, 8, 16)),
-                          ("mercurial",), "reduced"),
+                          ("mercurial",)),
 }
 
 # %% ../../nbs/experiments/mt.ipynb #41c1d59c

@@ -85,6 +85,7 @@ class EncoderBlock(nn.Module):
         x = x + drop(attention(h, attention.keys_values(h), mask))
         return x + drop(Mlp(c, name="mlp")(nn.LayerNorm(dtype=c.dtype, name="norm_mlp")(x)))
 
+# %% ../../nbs/models/encoder_decoder.ipynb #73c2ae06
 class DecoderBlock(nn.Module):
     "Self-attention over what is written so far, attention over the source, then an MLP."
     config: EncoderDecoderConfig

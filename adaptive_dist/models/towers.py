@@ -72,6 +72,7 @@ def patches(x: Float[Array, "batch size size channels"], patch: int) -> Float[Ar
     x = x[:, :places*patch, :places*patch].reshape(n, places, patch, places, patch, channels)
     return x.swapaxes(2, 3).reshape(n, places, places, patch*patch*channels)
 
+# %% ../../nbs/models/towers.ipynb #7cc08900
 class ViT(nn.Module):
     "A vision transformer: patches, blocks, mean over patches. Source: Dosovitskiy et al. 2021."
     config: TowersConfig
