@@ -30,11 +30,11 @@ test: lint ## Lint; compare modules, README and notebooks; run notebooks and tes
 	$(BIN)/python tools/check_notebooks.py
 	$(BIN)/python tools/readme.py --check
 	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(CPU) $(BIN)/python -m pytest
+	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(DEV) ## The cells and tests that `make test` leaves out, with the others
 	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print --flags slow
-	$(CPU) $(BIN)/python -m pytest --slow
+	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal --slow
 
 lint: $(DEV) ## ruff and mypy
 	$(BIN)/ruff check

@@ -89,7 +89,7 @@ def check_command(task: str, argv: Sequence[str]) -> None:
     arguments = vars(parser.parse_args(argv))
     config = from_arguments(preset, arguments)
     out = arguments["out"] or Path("runs")/f"check-{task}-{arguments['preset']}-{config.seed}"
-    found = checkup(task, config, module.build, out, from_arguments(CheckConfig(), arguments), show=getattr(module, "show", None),
+    found = checkup(task, config, module.build, out, from_arguments(CheckConfig(), arguments),
                     command=shlex.join(["adaptive-dist", "check", task, *argv]), progress=not arguments["quiet"])
     print(summary(found), f"check.json and check.html: {out}", sep="\n")
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from test_cli import SHELL, finish, folder, start
 
+from adaptive_dist.cli import main
 from adaptive_dist.engine.config import change
 from adaptive_dist.engine.errors import UsageError
 from adaptive_dist.engine.run import begin, first_batches, step_of
@@ -40,7 +42,7 @@ def translate(text, *arguments):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
-def test_a_comparison_its_scores_and_translations_with_its_runs():
+def test_a_comparison_its_scores_and_translations_with_its_runs(capsys):
     write_pairs()
     status, printed, err = finish(start("compare", "mt", "--methods", "uniform,soba", "--seeds", "1", "--jobs", "1", "--targets", "", *TINY,
                                         "--out", "out"))
@@ -59,6 +61,15 @@ def test_a_comparison_its_scores_and_translations_with_its_runs():
         said = json.loads(subprocess.run(command, cwd=out, capture_output=True, text=True, check=True).stdout)
         assert [s["score"] for s in said] == pytest.approx([result[f"{stage}bleu"], result[f"{stage}chrf"]], abs=1e-8)
         assert [s["signature"].split("|")[:3] for s in said] == [result[f"{stage}{m}_signature"].split("|")[:3] for m in ("bleu", "chrf")]
+
+    # What was picked, as text; pairs that give another vocabulary cannot be scored.
+    assert main(["report", str(out), "--out", "picked.html"]) == 0 and " → " in Path("picked.html").read_text(encoding="utf-8")
+    assert main(["score", str(out), "--out", "scores.parquet", "--text"]) == 0
+    scored = pq.read_table("scores.parquet").to_pylist()
+    assert 190 < len(scored) <= 200 and all(row["text"].split(" → ")[0] + "\t" in Path("generic.tsv").read_text() for row in scored)
+    Path("other.tsv").write_text("".join(f"cloud rain wind {i}\twave salt tide {i}\n" for i in range(200)))
+    assert main(["score", str(out), "other.tsv", "--out", "other.parquet"]) == 2 and not Path("other.parquet").exists()
+    assert "vocabulary.json is not what these data give" in capsys.readouterr().err
 
     # The folder is enough to translate with: neither data nor cache are there any more.
     Path("generic.tsv").unlink(); Path("special.en").unlink(); Path("cache").rename("elsewhere")

@@ -1,51 +1,87 @@
-"""Check pairs of generic and specific data, and set the predictions beside what finished runs gained.
+"""Check pairs of generic and specific data, train on them, and set the predictions beside the gains.
 
-    python tools/check_pairs.py --checks runs/check [--only-collect]
+    python tools/check_pairs.py --work runs/pairs [--only-collect]
 
-A check that has its check.json is not repeated. Gains come from `results.csv` files of finished comparisons, by target; a pair without
-one has none. The result is nbs/experiments/results/check/pairs.csv, which the notebook `will_it_help` reads.
+What is finished is not repeated. Pairs of which a stored comparison has the runs take their gains from its `results.csv`; the others are
+compared here, with one seed. The result is nbs/experiments/results/check/pairs.csv, which the notebook `will_it_help` reads, and
+runs.csv beside it with the runs that were made for it.
 """
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from adaptive_dist.cli import main as adaptive_dist
 from adaptive_dist.engine.checkup import pair_row
 from adaptive_dist.engine.compare import read_csv, write_csv
 
 RESULTS = Path(__file__).resolve().parents[1]/"nbs"/"experiments"/"results"
-LM = ["lm", "--preset", "small-target", "--check-batches", "32"]
 
-def topic(name: str, *flags: str) -> tuple[list[str], str | None]:
-    "Flags of a check on a label of the embedded text, and the target's name in the results of the comparison on topics."
-    return [*LM, "--specific", f"embedded:{name}", *flags], None if flags else name
+class Wanted(NamedTuple):
+    """A pair to check.
 
-PAIRS: dict[str, tuple[list[str], str | None]] = {
+    - `task`: as on the command line
+    - `preset`: configuration of the check and of the runs
+    - `data`: flags of both that say what the specific data are
+    - `batches`: `--check-batches`
+    - `stored`: folder of a comparison among the results, and the target's name in it, if there is one
+    """
+    task: str
+    preset: str
+    data: Sequence[str]
+    batches: int
+    stored: tuple[str, str] | None = None
+
+    def results(self, work: Path) -> list[dict]:
+        "Results of the runs on this pair; none if there are none yet."
+        path, target = (RESULTS/self.stored[0]/"results.csv", self.stored[1]) if self.stored else (work/"runs"/"results.csv", None)
+        return [row for row in (read_csv(path) if path.exists() else []) if target in (None, row["target"])]
+
+def text(label: str, *flags: str, stored: tuple[str, str] | None = None) -> Wanted:
+    "A label of the embedded text."
+    return Wanted("lm", "small-target", ["--specific", f"embedded:{label}" if label else "embedded", *flags], 32, stored)
+
+def topic(name: str) -> Wanted: return text(name, stored=("topics", name))
+
+PAIRS: dict[str, Wanted] = {
     "Biology": topic("Biology and health sciences"), "Mathematics": topic("Mathematics"), "Physical sciences": topic("Physical sciences"),
-    "Philosophy and religion": topic("Philosophy and religion"), "Security weakness": topic("Security weakness"),
-    "the generic set itself": ([*LM, "--specific", "embedded"], "the generic set itself"), "AWS": topic("AWS"), "People": topic("People"),
-    "Biology, 64 examples": topic("Biology and health sciences", "--specific-size", "64"),
-    "Biology, 32 examples": topic("Biology and health sciences", "--specific-size", "32"),
-    "Biology, 16 examples": topic("Biology and health sciences", "--specific-size", "16"),
-    "Mathematics, 32 examples": topic("Mathematics", "--specific-size", "32"),
+    "Philosophy and religion": topic("Philosophy and religion"), "Security weakness": text("Security weakness"),
+    "the generic set itself": text(""), "AWS": text("AWS"), "People": text("People"),
+    **{f"Biology, {n} examples": text("Biology and health sciences", "--specific-size", str(n)) for n in (64, 32, 16)},
+    "Mathematics, 32 examples": text("Mathematics", "--specific-size", "32"),
+    "translation, mercurial": Wanted("mt", "reduced", ["--specific", "embedded:mercurial"], 32, ("mt", "mercurial")),
+    "vision, OpenMoji": Wanted("vision", "reduced", ["--specific", "embedded:openmoji"], 32, ("vision", "openmoji")),
 }
 
-def folder(checks: Path, name: str) -> Path: return checks/name.replace(", ", "-").replace(" ", "_")
+def command(*arguments: str) -> None:
+    "Run a command of `adaptive-dist`, and end with its status if it fails."
+    if status := adaptive_dist(list(arguments)): raise SystemExit(status)
+
+def make(work: Path, pair: Wanted) -> None:
+    "Check a pair, and train on it unless a comparison has."
+    flags = [pair.task, "--preset", pair.preset, *pair.data, "--quiet"]
+    if not (work/"check"/"check.json").exists():
+        command("check", *flags, "--check-batches", str(pair.batches), "--out", str(work/"check"))
+    if not pair.stored and not (work/"runs"/"results.csv").exists():
+        command("compare", *flags, "--targets", "", "--methods", "uniform,mixing,soba", "--seeds", "1", "--out", str(work/"runs"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checks", type=Path, required=True, help="folder for the checks, one each")
-    parser.add_argument("--only-collect", action="store_true", help="collect those that are finished, start none")
+    parser.add_argument("--work", type=Path, required=True, help="folder for checks and runs, with a folder for each pair")
+    parser.add_argument("--only-collect", action="store_true", help="collect what is finished, start nothing")
     args = parser.parse_args()
-    for name, (flags, _) in PAIRS.items():
-        if args.only_collect or (folder(args.checks, name)/"check.json").exists(): continue
-        if status := adaptive_dist(["check", *flags, "--quiet", "--out", str(folder(args.checks, name))]): raise SystemExit(status)
-    runs = [row for path in sorted(RESULTS.glob("*/results.csv")) for row in read_csv(path)]
-    found = {name: folder(args.checks, name)/"check.json" for name in PAIRS}
-    rows = [pair_row(name, json.loads(path.read_text()), [r for r in runs if r["target"] == PAIRS[name][1]])
-            for name, path in found.items() if path.exists()]
-    if not rows: raise SystemExit(f"no finished checks in {args.checks}")
+    folders = {name: args.work/name.replace(", ", "-").replace(" ", "_") for name in PAIRS}
+    rows, made = [], []
+    for name, pair in PAIRS.items():
+        if not args.only_collect: make(folders[name], pair)
+        if not (found := folders[name]/"check"/"check.json").exists(): continue
+        results = pair.results(folders[name])
+        rows.append(pair_row(name, json.loads(found.read_text()), results))
+        if not pair.stored: made += [row | {"target": name} for row in results]
+    if not rows: raise SystemExit(f"no finished checks in {args.work}")
     write_csv(RESULTS/"check"/"pairs.csv", rows)
+    if made: write_csv(RESULTS/"check"/"runs.csv", made)
     print(f"{len(rows)} of {len(PAIRS)} pairs: {RESULTS/'check'/'pairs.csv'}")
 
 if __name__ == "__main__": main()

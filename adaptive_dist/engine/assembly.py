@@ -116,6 +116,7 @@ class Family(NamedTuple):
     - `generic_loss(params, rows)`, `specific_loss(params, rows)`: of held-out rows, as one number
     - `measures(params, rows)`: what else is reported of the specific test rows, by name; lists of lines go to files of their names
     - `files`: lines of further files of a run's folder, by name
+    - `show(row)`: a row as text, for reports
     """
     name: str
     task: Task
@@ -126,6 +127,7 @@ class Family(NamedTuple):
     specific_loss: Callable[[Params, Rows], float]
     measures: Callable[[Params, Rows], dict[str, Any]] = lambda params, rows: {}
     files: Mapping[str, Sequence[str]] = {}
+    show: Callable[[Mapping[str, Any]], str] | None = None
 
 # %% ../../nbs/engine/assembly.ipynb #f6de88a8
 def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted: str, batch: int = 64) -> Callable[[Params, Rows], float]:
@@ -270,5 +272,5 @@ def assemble(config: TaskConfig, data: Split, family: Family) -> Experiment:
         labels=data.labels, base_share=dict(zip(data.labels, data.share, strict=True)), target=data.target,
         validate=lambda params: family.specific_loss(params, valid), evaluate=lambda params: losses(params, valid, generic_valid),
         test=lambda params: losses(params, data.specific_test, data.generic_test) | family.measures(params, data.specific_test),
-        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files, data=data,
-        weighting=family.weighting)
+        prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files, show=family.show,
+        data=data, weighting=family.weighting)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Config', 'Build', 'RunConfig', 'Experiment', 'held', 'claim', 'owning', 'differences', 'begin', 'step_of',
-           'first_batches', 'step_flops', 'flops_of', 'run', 'write_lines', 'last_share', 'Collapse', 'restore',
-           'restore_tuned', 'device', 'peak_memory_bytes']
+           'first_batches', 'step_flops', 'flops_of', 'run', 'file_of', 'write_lines', 'last_share', 'Collapse',
+           'restore', 'restore_tuned', 'device', 'peak_memory_bytes']
 
 # %% ../../nbs/engine/run.ipynb #fe79ea1d
 import contextlib
@@ -82,6 +82,7 @@ class Experiment(NamedTuple):
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns the reader of generic batches that
       has it, and the seconds that it took
     - `files`: lines of further files of the run's folder, by name
+    - `show(row)`: a row as text, for reports, if rows can be shown so
     - `data`, `weighting`: the split and the weighting network that it was assembled from, for the [check](checkup.ipynb) before a run
     """
     task: Task
@@ -99,6 +100,7 @@ class Experiment(NamedTuple):
     mesh: Mesh
     prepare: Callable[[bool], tuple[Reader, float]] | None = None
     files: Mapping[str, Sequence[str]] = {}
+    show: Callable[[Mapping[str, Any]], str] | None = None
     data: Split | None = None
     weighting: Weighting | None = None
 
@@ -234,9 +236,13 @@ def _stages(name: str, config: RunConfig, experiment: Experiment, out: Path, pro
     write_lines(out, texts)
     write_json(out/"result.json", {name: value for name, value in result.items() if name not in texts})
 
+def file_of(lines: Sequence[str]) -> str:
+    "The contents of a file of lines."
+    return "".join(f"{line}\n" for line in lines)
+
 def write_lines(out: Path, files: Mapping[str, Sequence[str]]) -> None:
     "Write files of lines into a folder."
-    for name, lines in files.items(): write_text(out/name, "".join(f"{line}\n" for line in lines))
+    for name, lines in files.items(): write_text(out/name, file_of(lines))
 
 # %% ../../nbs/engine/run.ipynb #365eac6e
 def _train(config: RunConfig, experiment: Experiment, state: TrainState, out: Path, progress: bool) -> TrainState:

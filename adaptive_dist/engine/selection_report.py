@@ -28,7 +28,7 @@ from .compare import Table, page
 from .config import change, from_nested
 from .errors import UsageError
 from .metrics import read_metrics, series, write_text
-from .run import Experiment, last_share, restore
+from .run import Experiment, file_of, last_share, restore
 from .table import Part, Rows, spread, whole_block
 
 # %% ../../nbs/engine/selection_report.ipynb #3d47a1a8
@@ -83,10 +83,13 @@ def configured(run: Finished, module: ModuleType, **changes: Any) -> TaskConfig:
 def chooser(run: Finished, module: ModuleType, **changes: Any) -> Chooser:
     """The run's weighting network at its end, with the data that it was trained with, or with settings changed.
 
-    Raises `UsageError` for a run without checkpoint, and for a method that has no weighting network.
+    Raises `UsageError` for a run without checkpoint, for a method that has no weighting network, and for data that make another vocabulary.
     """
     config = configured(run, module, **changes)
     experiment = module.build(config)
+    for name, lines in experiment.files.items():
+        if (run.folder/name).read_text(encoding="utf-8") != file_of(lines):
+            raise UsageError(f"{run.folder}/{name} is not what these data give: the run can only score data like those it was trained with")
     state = restore(run.folder, experiment)
     if not hasattr(state.selector, "alpha"):
         raise UsageError(f"{run.folder}: --method {config.method} has no weighting network, so there are no scores")
@@ -144,9 +147,9 @@ def export_scores(folder: Path | str, load: Callable[[str], ModuleType], out: Pa
     """
     run = read_run(folder)
     module = load(run.settings["task"])
-    show = getattr(module, "show", None) if text else None
-    if text and show is None: raise UsageError(f"the task {run.settings['task']} cannot show its rows as text: leave out --text")
     found = chooser(run, module, **({"generic": generic} if generic else {}))
+    show = found.experiment.show if text else None
+    if text and show is None: raise UsageError(f"the task {run.settings['task']} cannot show its rows as text: leave out --text")
     data = found.experiment.data
     assert data, "the experiment was not assembled from a split"
     return write_scores(out, scored_blocks(found, {"generic": data.generic, "generic_test": data.generic_test}, show))
@@ -266,7 +269,7 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
         scores[run.name] = found.score(rows)
         offers = run.records[-1]["step"]*config.batch_size*config.selection.downsampling/len(data.generic)
         varied[run.name] = repeats(taken(found, config.seed), offers)
-        if show := getattr(module, "show", None):
+        if show := found.experiment.show:
             tables[f"{run.name}: examples"] = examples_table(rows, scores[run.name], data.labels, show, count)
     tables = {"Runs": overview(runs, varied), **tables}
     if len(scores) > 1: tables["Agreement between runs: rank correlation of their scores"] = agreement_table(scores)

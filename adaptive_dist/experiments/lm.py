@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'PRESETS', 'TOPICS', 'TARGETS', 'COSTS', 'STUDIES', 'lm_task', 'text_loss_of', 'TextWeightingConfig',
-           'make_weighting', 'LMConfig', 'corpus_loss', 'family', 'build', 'show', 'on_random_data', 'demo',
-           'comparison']
+           'make_weighting', 'LMConfig', 'corpus_loss', 'family', 'build', 'on_random_data', 'demo', 'comparison']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Mapping
@@ -81,7 +80,7 @@ def family(config: LMConfig) -> Family:
     loss = corpus_loss(model)
     return Family(name="lm", task=lm_task(model), weighting=make_weighting(config.weighting),
                   init_params=lambda key: model.init(key, jnp.zeros((1, m.length), jnp.uint8)),
-                  example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss)
+                  example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss, show=lambda row: decode(row["tokens"]))
 
 def build(config: LMConfig) -> Experiment:
     """Everything a run needs, from its configuration.
@@ -90,11 +89,6 @@ def build(config: LMConfig) -> Experiment:
     """
     ours = family(config)
     return assemble(config, prepare(config.data, length=config.model.length), ours)
-
-# %% ../../nbs/experiments/lm.ipynb #7967dfd9
-def show(row: Mapping[str, Any]) -> str:
-    "A row as text, for reports."
-    return decode(row["tokens"])
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2
 def on_random_data(config: LMConfig) -> Experiment:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'TARGETS', 'STUDIES', 'mt_task', 'pair_loss_of', 'PairWeightingConfig', 'sides', 'make_weighting',
-           'DecodingConfig', 'MTConfig', 'scores', 'translations', 'corpus_loss', 'make_model', 'family', 'build',
-           'on_random_data', 'Translator', 'translator', 'side_by_side']
+           'DecodingConfig', 'MTConfig', 'scores', 'translations', 'corpus_loss', 'make_model', 'shown_by', 'family',
+           'build', 'on_random_data', 'Translator', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
 import json
@@ -111,6 +111,10 @@ def make_model(config: MTConfig) -> EncoderDecoder:
     if m.width % m.heads: raise UsageError(f"--heads {m.heads} must divide --width {m.width}")
     return EncoderDecoder(m, config.data.vocabulary)
 
+def shown_by(vocabulary: Vocabulary) -> Callable[[Mapping[str, Any]], str]:
+    "A function that makes a text of a row, for reports."
+    return lambda row: " → ".join(vocabulary.decode(row[side]) for side in ("source", "target"))
+
 def family(config: MTConfig, vocabulary: Vocabulary | None = None, texts: Sequence[Pair] = ()) -> Family:
     "What translation brings to an experiment; with a vocabulary and the texts of the specific test pairs, they are translated at the end."
     model, row = make_model(config), jnp.zeros((1, config.model.length), jnp.uint16)
@@ -123,7 +127,8 @@ def family(config: MTConfig, vocabulary: Vocabulary | None = None, texts: Sequen
     if vocabulary: files["vocabulary.json"] = [vocabulary.tokenizer.to_str()]
     return Family(name="mt", task=mt_task(model), weighting=make_weighting(config.weighting, config.data.vocabulary),
                   init_params=lambda key: model.init(key, row, row), example_loss=pair_loss_of(model),
-                  generic_loss=loss, specific_loss=loss, measures=measures, files=files)
+                  generic_loss=loss, specific_loss=loss, measures=measures, files=files,
+                  show=shown_by(vocabulary) if vocabulary else None)
 
 def build(config: MTConfig) -> Experiment:
     """Everything a run needs, from its configuration.

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RULES', 'PRESETS', 'TARGETS', 'STUDIES', 'vision_task', 'held_out', 'PairWeightingConfig', 'image_cnn', 'added',
            'make_weighting', 'VisionConfig', 'check_fit', 'class_captions', 'family', 'build', 'random_rows',
-           'on_random_data', 'show']
+           'on_random_data']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
 from collections.abc import Callable, Mapping
@@ -153,7 +153,8 @@ def family(config: VisionConfig, data: Split) -> Family:
     return Family(name="vision", task=task, weighting=make_weighting(config.weighting),
                   init_params=lambda key: model.init(key, example["image"], example["tokens"]),
                   example_loss=example_loss, generic_loss=generic, specific_loss=lambda params, rows: specific(params, rows)[0],
-                  measures=lambda params, rows: {"accuracy": 100*specific(params, rows)[1]})  # in percent
+                  measures=lambda params, rows: {"accuracy": 100*specific(params, rows)[1]},  # in percent
+                  show=lambda row: decode(row["tokens"]))
 
 def build(config: VisionConfig) -> Experiment:
     """Everything a run needs, from its configuration.
@@ -178,11 +179,6 @@ def on_random_data(config: VisionConfig, classes: int = 9) -> Experiment:
     pairs, pictures = (random_rows(config, 2*config.batch_size*config.selection.downsampling, k) for k in (0, classes))
     data = Split(pairs, pictures, pictures, pictures, pairs, labels=("random",), share=(1.,), target=None, report={})
     return assemble(config, data, family(config, data))
-
-# %% ../../nbs/experiments/vision.ipynb #7742312a
-def show(row: Mapping[str, Any]) -> str:
-    "A row as text, for reports: its caption."
-    return decode(row["tokens"])
 
 # %% ../../nbs/experiments/vision.ipynb #88b53484
 _reduced = VisionConfig(
