@@ -43,9 +43,10 @@ def test_the_price_is_that_of_its_parts():
     data, family = problems.regression("helps")
     config = problems.CONFIG
     build = problems.build(data, family)
-    short, full = build(checkup.short_run(config, CheckConfig(check_steps=50))), build(config)
+    brief = checkup.short_run(config, CheckConfig(check_steps=50))
+    short, full = build(brief), build(config)
     rows = checkup.sample(data, config.batch_size, 64, 0)
-    price = checkup.cost(short, full, rows, 100, config.steps, 19, config)
+    price = checkup.cost(full, config, short, brief, rows)
     batch = rows.pool[:16].columns
     forward = flops_of(jax.jit(family.task.generic).lower(np.zeros(problems.WIDTH, np.float32), batch).compile())
     assert price.uniform_share == pytest.approx(100*step_flops(short)/(config.steps*step_flops(full)))
