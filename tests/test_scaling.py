@@ -56,8 +56,8 @@ print(token_mean(loss, "tokens", 64)(params, Rows(tokens=np.full((64*600, 512), 
 """
 
 def test_simulated_devices_do_not_wait_for_each_other_for_ever():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}  # and none that make compilation quick
-    done = subprocess.run([sys.executable, "-c", HELD_OUT], check=False, capture_output=True, text=True, timeout=100, env=os.environ | flags)
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}  # and none that make compilation quick
+    done = subprocess.run([sys.executable, "-c", HELD_OUT], check=False, capture_output=True, text=True, timeout=100, env=env)
     assert done.returncode == 0, done.stderr[:1_000]
     assert float(done.stdout) == pytest.approx(512*3)
 
