@@ -1,6 +1,8 @@
 "The same picks and losses whatever the number of devices, of processes, and of parts."
 import os
 import socket
+import subprocess
+import sys
 from functools import partial
 
 import devices
@@ -37,6 +39,27 @@ def test_every_method_is_split_over_devices():
     cds = ["--cds-steps", "2", "--cds-fine-tune-steps", "1"]
     found = on_devices(4, [[*cds, "--method", method, "--mesh", mesh] for method in methods for mesh in ("data=1", "data=2,fsdp=2")])
     for alone, split in zip(found[::2], found[1::2], strict=True): check_same(split, alone)
+
+
+HELD_OUT = """
+import numpy as np
+from adaptive_dist.engine.assembly import token_mean
+from adaptive_dist.engine.scaling import make_mesh, place_state
+from adaptive_dist.engine.table import Rows
+
+def loss(params, columns):
+    x = columns["tokens"].astype(np.float32)
+    for _ in range(8): x = x @ params
+    return x.sum(1)
+params = place_state(make_mesh("fsdp=2"), np.full((512, 512), 1/512, np.float32))
+print(token_mean(loss, "tokens", 64)(params, Rows(tokens=np.full((64*600, 512), 3, np.uint8))))
+"""
+
+def test_simulated_devices_do_not_wait_for_each_other_for_ever():
+    env = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}  # and none that make compilation quick
+    done = subprocess.run([sys.executable, "-c", HELD_OUT], check=False, capture_output=True, text=True, timeout=100, env=env)
+    assert done.returncode == 0, done.stderr[:1_000]
+    assert float(done.stdout) == pytest.approx(512*3)
 
 
 def test_two_processes_are_one_run():

@@ -34,7 +34,7 @@ from .errors import UsageError
 from .loop import Reader
 from .metrics import plain, write_json
 from .run import Experiment, RunConfig, restore, restore_tuned, run
-from .scaling import check_rows, make_mesh, scaled
+from .scaling import check_rows, fetched, make_mesh, scaled
 from .scores import locked, stored_scores
 from .table import Batches, Joined, Part, Rows, spread, whole_block
 
@@ -138,7 +138,7 @@ def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted:
         starts = range(0, len(rows), batch)
         sizes = np.zeros(len(starts)*batch, int)  # nothing for the rows that only fill the last block
         sizes[:len(rows)] = (rows[counted] != 0).sum(1)
-        sums = [total(params, whole_block(rows, i, batch).columns, sizes[i:i + batch]) for i in starts]
+        sums = fetched(total(params, whole_block(rows, i, batch).columns, sizes[i:i + batch]) for i in starts)
         return float(sum(sums)/sizes.sum())
     return mean
 

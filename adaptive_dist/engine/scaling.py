@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['AXES', 'make_mesh', 'row_sharding', 'place', 'check_rows', 'join', 'leads', 'wait_for_all', 'state_shardings',
-           'place_state', 'over_devices', 'in_parts', 'scaled']
+           'place_state', 'over_devices', 'fetched', 'in_parts', 'scaled']
 
 # %% ../../nbs/engine/scaling.ipynb #1750abe6
 import math
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import jax
@@ -100,6 +103,14 @@ def over_devices(loss: LossFn, mesh: Mesh) -> LossFn:
         if batch_rows(batch) % mesh.size == 0: batch = jax.lax.with_sharding_constraint(batch, row_sharding(mesh))
         return loss(params, batch, key)
     return loss if mesh.size == 1 else shared
+
+# %% ../../nbs/engine/scaling.ipynb #1b7e12d6
+def fetched(results: Iterator[PyTree], ahead: int = 4) -> Iterator[PyTree]:
+    "Results of dispatches as NumPy arrays, in order; `results` makes the dispatches, of which at most `ahead` are under way."
+    begun = deque(islice(results, ahead))
+    while begun:
+        yield jax.device_get(begun.popleft())
+        begun.extend(islice(results, 1))
 
 # %% ../../nbs/engine/scaling.ipynb #567aa5ff
 def in_parts(loss: LossFn, parts: int) -> LossFn:
