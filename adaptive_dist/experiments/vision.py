@@ -26,6 +26,7 @@ from ..engine.errors import UsageError
 from ..engine.fine_tuning import FineTuningConfig
 from ..engine.images import ImageDataConfig, prepare
 from ..engine.run import Experiment
+from ..engine.scaling import fetched
 from ..engine.table import Rows, spread, whole_block
 from ..method.problem import Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
@@ -62,9 +63,10 @@ def held_out(model: Towers, task: Task, captions: UInt8[np.ndarray, "classes len
         return class_losses(logits, rows["class"]), logits.argmax(1) == rows["class"]
     def generic(params: Params, rows: Rows) -> float:
         size, order = min(batch, len(rows)), np.random.default_rng(0).permutation(len(rows))
-        return float(np.mean([pairs(params, rows[order[i:i + size]].columns) for i in range(0, len(rows) - size + 1, size)]))
+        means = fetched(pairs(params, rows[order[i:i + size]].columns) for i in range(0, len(rows) - size + 1, size))
+        return float(np.mean(list(means)))
     def specific(params: Params, rows: Rows) -> tuple[float, float]:
-        found = [one_by_one(params, whole_block(rows, start, 128).columns) for start in range(0, len(rows), 128)]
+        found = fetched(one_by_one(params, whole_block(rows, start, 128).columns) for start in range(0, len(rows), 128))
         losses, right = (np.concatenate(x)[:len(rows)] for x in zip(*found, strict=True))
         return float(losses.mean()), float(right.mean())
     return generic, specific
