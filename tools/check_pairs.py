@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from adaptive_dist.cli import main as adaptive_dist
 from adaptive_dist.engine.checkup import pair_row
-from adaptive_dist.engine.compare import read_csv, write_csv
+from adaptive_dist.engine.report import read_csv, write_csv
 
 RESULTS = Path(__file__).resolve().parents[1]/"nbs"/"experiments"/"results"
 

@@ -8,7 +8,6 @@ __all__ = ['GROUPS', 'SPLITS', 'STEPS', 'TUNING', 'LARGE', 'PASSES', 'MEANING', 
            'cost', 'checkup', 'data_of', 'wanted_labels', 'summary', 'pictures', 'check_page', 'pair_row', 'validation']
 
 # %% ../../nbs/engine/checkup.ipynb #a5c9ecb8
-import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,10 +24,10 @@ from ..method.diagnostics import Aligned, Estimate, Measured, Verdict
 from ..method.problem import Batch, Params
 from .assembly import SelectionConfig, TaskConfig
 from .cache import Split
-from .compare import page
 from .config import setting
 from .errors import UsageError
 from .metrics import write_json, write_text
+from .report import page
 from .run import Build, Experiment, flops_of, restore, run, step_flops
 from .selection_report import row_of
 from .table import Rows, permutation
@@ -307,10 +306,9 @@ def check_page(name: str, command: str, answer: Verdict, seen: Seen, price: Cost
         order = np.argsort(-seen.now.total).tolist()
         for title, some in (("Best aligned", order[:count]), ("Worst aligned", order[-count:])):
             tables[title] = (("example", "label"), [[show(row_of(rows.pool, i)), list(labels)[rows.pool["label"][i]]] for i in some])
-    pictures(seen).savefig(png := io.BytesIO(), dpi=110, format="png")
     notes = [f"Will it help? {answer.answer.upper()}: {answer.reason}.", f"Advice: {answer.advice}.",
              f"Cost: {price.forward_passes:.3g} forward passes of one example, {price.share:.1%} of the full run.", *MEANING]
-    return page(f"Will it help? {name}", command, tables, png.getvalue(), notes, "Pictures")
+    return page(f"Will it help? {name}", command, tables, pictures(seen), notes, "Pictures")
 
 # %% ../../nbs/engine/checkup.ipynb #40cf4801
 RULES = ("soba", "anograd", "dds")

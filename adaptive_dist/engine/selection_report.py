@@ -9,7 +9,6 @@ __all__ = ['BLOCK', 'HEAD', 'NOTES', 'Finished', 'read_run', 'Chooser', 'configu
 
 # %% ../../nbs/engine/selection_report.ipynb #b5f98405
 import contextlib
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +23,10 @@ from jaxtyping import Float
 from ..method.diagnostics import rank_correlation
 from .assembly import TaskConfig
 from .checkpoint import saved_steps
-from .compare import Table, page
 from .config import change, from_nested
 from .errors import UsageError
 from .metrics import read_metrics, series, write_text
+from .report import Table, page
 from .run import Experiment, file_of, last_share, restore
 from .table import Part, Rows, spread, whole_block
 
@@ -273,7 +272,6 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
             tables[f"{run.name}: examples"] = examples_table(rows, scores[run.name], data.labels, show, count)
     tables = {"Runs": overview(runs, varied), **tables}
     if len(scores) > 1: tables["Agreement between runs: rank correlation of their scores"] = agreement_table(scores)
-    pictures(runs).savefig(png := io.BytesIO(), dpi=110, format="png")
-    try: write_text(out, page("What was picked", command, tables, png.getvalue(), NOTES, "Pictures"))
+    try: write_text(out, page("What was picked", command, tables, pictures(runs), NOTES, "Pictures"))
     except OSError as e: raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
     return list(scores)
