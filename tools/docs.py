@@ -1,8 +1,8 @@
 """Build the documentation site into _docs/ without Quarto: nbdev makes the pages, smalldocs the site.
 
 What is added to their work: the sidebar lists only notebooks that exist; mathematics is drawn by a copy of KaTeX (from npm; failing that
-the pages load it from a CDN); links to the reference and to source code stay inside the site. A page that holds a traceback, or a
-broken link, is an error.
+it is shown as TeX), text in the reader's own fonts; links to the reference and to source code stay inside the site. What check_site.py
+finds is an error: a traceback, a broken link, an unresolved reference, a request to another host.
 """
 import os
 import re
@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 
 import yaml
+from check_site import Site
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from nbdev.quarto import refresh_quarto_yml
@@ -86,7 +87,10 @@ def source_pages(site: Path, package: Path) -> None:
         target.write_text(highlight(module.read_text(encoding="utf-8"), PythonLexer(), form), encoding="utf-8")
 
 def inside(site: Path, own_katex: bool) -> None:
-    "Turn links to the published site, to source code on a code host and to the CDN into relative ones."
+    """Turn links to the published site, to source code on a code host and to KaTeX's CDN into relative ones.
+
+    What can only be had from another host is left out: the fonts of the themes, and KaTeX unless there is a copy.
+    """
     config = get_config()
     published, blob = f"{config.doc_host}{config.doc_baseurl}/", f"{config.git_url}/blob/{config.branch}/"
     for page in site.rglob("*.html"):
@@ -94,7 +98,10 @@ def inside(site: Path, own_katex: bool) -> None:
         text = page.read_text(encoding="utf-8").replace(f'href="{published}', f'href="{up}')
         text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py)(?:#L(\d+))?"', rf'href="{up}source/\1.html#L-\2"', text)
         if own_katex: text = text.replace(KATEX, f"{up}site_libs/katex")
+        else: text = re.sub(rf'<link[^>]*href="{re.escape(KATEX)}[^>]*>|<script[^>]*src="{re.escape(KATEX)}[^>]*></script>', "", text)
         page.write_text(text, encoding="utf-8")
+    for style in site.glob("site_libs/themes/*.css"):
+        style.write_text(re.sub(r"@import url\([^)]*//[^)]*\);", "", style.read_text(encoding="utf-8")), encoding="utf-8")
 
 def main() -> int:
     os.chdir(ROOT)
@@ -107,9 +114,9 @@ def main() -> int:
     if site.exists():
         source_pages(site, config.lib_path)
         own_katex = katex(site)
-        if not own_katex: print("KaTeX could not be had from npm: the pages load it from a CDN")
+        if not own_katex: print("KaTeX could not be had from npm: the pages show mathematics as TeX")
         inside(site, own_katex)
-        faults += [f"{p.relative_to(site)} holds a traceback" for p in site.rglob("*.html") if "Traceback (most recent" in p.read_text()]
+        faults += Site(site).faults()
         shutil.rmtree(config.doc_path, ignore_errors=True)
         shutil.move(site, config.doc_path)
     for fault in faults: print(fault, file=sys.stderr)

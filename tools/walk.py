@@ -2,8 +2,9 @@
 
     python tools/walk.py FOLDER [--out nbs/experiments/results/walk/walk.json]
 
-FOLDER must not exist. Nothing is taken from caches of earlier runs: pip, compiled code and tokens go to new folders. The text of one's own is
-the language reference that comes with Python, a paragraph a document. `load` is the mean number of processes that wanted a core meanwhile.
+FOLDER must not exist. Nothing is taken from caches of earlier runs: packages and tokens go to new folders. The text of one's own is the
+language reference that comes with Python, a paragraph a document. `load` is the mean number of processes that wanted a core in the last
+quarter of an hour, the walk's own among them.
 """
 import argparse
 import json
@@ -41,7 +42,7 @@ def main() -> int:
     if missing := [command for command in (DEMO, OWN) if command not in readme]: raise SystemExit(f"README.md does not have {missing}")
     folder = args.folder.resolve()
     new = folder.with_name(f"{folder.name}-caches")
-    env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "PIP_PROGRESS_BAR": "off", "XDG_CACHE_HOME": str(new), "ADAPTIVE_DIST_CACHE": str(new/"tokens")}
+    env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "XDG_CACHE_HOME": str(new), "ADAPTIVE_DIST_CACHE": str(new/"tokens")}
     for name in ("PYTHONPATH", "VIRTUAL_ENV", "JAX_COMPILATION_CACHE_DIR"): env.pop(name, None)
     start, seconds = time.monotonic(), {}
     seconds["clone"], _ = timed(f"git clone --quiet {ROOT} {folder}", ROOT, env)
