@@ -1,9 +1,12 @@
-"The check of the built site: each fault, planted in a small one, is found, and nothing else is."
+"The check of the built site: each fault, planted in a small one, is found, and nothing else is; and how its pages are made."
 from pathlib import Path
 
+import check_notebooks
+import nbformat
 import pytest
 from check_site import Site
 from docs import KATEX, inside
+from nbdev.config import get_config
 
 PAGE = r"""<!doctype html><html><head><link rel="stylesheet" href="own.css"><link rel="canonical" href="https://example.org/a">
 <script src="own.js"></script><style>body { background: url(data:image/png;base64,AAAA) }</style></head><body><h1 id="top-of-it">A page</h1>
@@ -85,3 +88,20 @@ def test_pages_are_made_to_load_nothing_from_other_hosts(site: Path, own_katex: 
         for name in ("katex.min.css", "katex.min.js"): (site/"site_libs/katex"/name).touch()
     assert [*Site(site).faults()] == [] and (site/"site_libs/themes/x.css").read_text() == "/* a */p { color: red }"
     assert ("site_libs/katex/katex.min.js" in (site/"a.html").read_text()) == own_katex
+
+def test_links_to_source_code_stay_inside(site: Path) -> None:
+    (site/"source/tests").mkdir(parents=True)
+    (site/"source/tests/test_site.py.html").write_text('<a id="L-3"></a>')
+    address = f"{get_config().git_url}/blob/{get_config().branch}/tests/test_site.py"
+    (site/"deep/b.html").write_text(f'<p id="part"><a href="{address}#L3">a</a> <a href="{address}">b</a> <a href="{address}#L4">c</a></p>')
+    inside(site, own_katex=True)
+    assert [*Site(site).faults()] == ["deep/b.html: broken link ../source/tests/test_site.py.html#L-4: no such anchor"]
+
+@pytest.mark.parametrize(("source", "kept"), [
+    ("# Title\n\n> What it is.", True), ("# Title\n\n> What it is.\n\n- order: 3\n", True), ("# Title\n\n> What it is.\n\nText.", False),
+    ("# Title", False)])
+def test_text_that_a_title_would_swallow_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, kept: bool) -> None:
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source)]), tmp_path/"a.ipynb")
+    monkeypatch.setattr(check_notebooks, "ROOT", tmp_path)
+    monkeypatch.setattr(check_notebooks, "notebooks", lambda: [tmp_path/"a.ipynb"])
+    assert bool([*check_notebooks.swallowed()]) != kept

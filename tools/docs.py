@@ -78,13 +78,18 @@ def katex(site: Path) -> bool:
     return True
 
 def source_pages(site: Path, package: Path) -> None:
-    "A page per module, with a line number to link to."
-    for module in package.rglob("*.py"):
+    "A page per module and per file of tests, with a line number to link to."
+    light, dark = (HtmlFormatter(style=style, linenos="inline", lineanchors="L") for style in ("friendly", "github-dark"))
+    styles = (f"body {{ margin: 1rem }} pre {{ overflow-x: auto }} {light.get_style_defs('.highlight')}"
+              f"@media (prefers-color-scheme: dark) {{ body {{ background: #0d1117; color: white }} {dark.get_style_defs('.highlight')} }}")
+    for module in [*package.rglob("*.py"), *(ROOT/"tests").glob("*.py")]:
         name = module.relative_to(ROOT).as_posix()
         target = site/"source"/f"{name}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
-        form = HtmlFormatter(full=True, title=name, linenos="inline", lineanchors="L", style="friendly")
-        target.write_text(highlight(module.read_text(encoding="utf-8"), PythonLexer(), form), encoding="utf-8")
+        lines = highlight(module.read_text(encoding="utf-8"), PythonLexer(), light)
+        head = f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+        page = f'<!doctype html><html lang="en">{head}<style>{styles}</style></head><body><h1>{name}</h1>{lines}</body></html>'
+        target.write_text(page, encoding="utf-8")
 
 def inside(site: Path, own_katex: bool) -> None:
     """Turn links to the published site, to source code on a code host and to KaTeX's CDN into relative ones.
@@ -96,7 +101,8 @@ def inside(site: Path, own_katex: bool) -> None:
     for page in site.rglob("*.html"):
         up = "../"*(len(page.relative_to(site).parts) - 1)
         text = page.read_text(encoding="utf-8").replace(f'href="{published}', f'href="{up}')
-        text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py)(?:#L(\d+))?"', rf'href="{up}source/\1.html#L-\2"', text)
+        for end in ('"', "#L"):
+            text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py){end}', rf'href="{up}source/\1.html{end.replace("#L", "#L-")}', text)
         if own_katex: text = text.replace(KATEX, f"{up}site_libs/katex")
         else: text = re.sub(rf'<link[^>]*href="{re.escape(KATEX)}[^>]*>|<script[^>]*src="{re.escape(KATEX)}[^>]*></script>', "", text)
         page.write_text(text, encoding="utf-8")
@@ -108,6 +114,7 @@ def main() -> int:
     config = get_config()
     refresh_quarto_yml()
     pages = proc_nbs(force=True, n_workers=2)
+    for table in pages.glob("experiments/results/*/*.md"): table.unlink()  # read by the pages, and none themselves
     write_config(pages)
     faults = render(pages)
     site = pages/config.doc_path.name
