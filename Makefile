@@ -26,9 +26,10 @@ install: $(DEV) ## Create .venv with everything pinned, and the hooks that keep 
 demo: $(RUN) ## Train uniformly and adaptively for a few minutes on the CPU, and compare
 	$(BIN)/adaptive-dist demo --out runs/demo
 
-test: lint ## Lint; compare modules, README and notebooks; run notebooks and tests
+test: lint ## Lint; compare modules, README and notebooks; build the site; run notebooks and tests
 	$(BIN)/python tools/check_notebooks.py
 	$(BIN)/python tools/readme.py --check
+	$(CPU) $(BIN)/python tools/docs.py
 	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal
 

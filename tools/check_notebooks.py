@@ -1,7 +1,7 @@
 """Check that adaptive_dist/ is what the notebooks export and that these are clean, without changing the checkout.
 
 The notebooks are exported and cleaned in a temporary copy, which is then compared. `import` statements must stand in cells of their
-own: building the documentation runs every cell that has one.
+own: building the documentation runs every cell that has one. A title stands in a cell of its own: its pages lack what else is in that.
 """
 import ast
 import contextlib
@@ -65,12 +65,19 @@ def mixed_imports() -> Iterator[str]:
             kinds = {isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(MAGIC.sub("pass", cell.source)).body}
             if kinds == {True, False}: yield f"{path.relative_to(ROOT)}: give the imports a cell of their own:\n{cell.source}"
 
+def swallowed() -> Iterator[str]:
+    "First cells with more than a title and a line about the page, of which nbdev makes nothing else."
+    for path in notebooks():
+        first = nbformat.read(path, as_version=4).cells[0]
+        if first.cell_type != "markdown" or not re.fullmatch(r"# [^\n]+\n+> [^\n]+\n*(- [\w-]+: [^\n]+\n?)*", first.source):
+            yield f"{path.relative_to(ROOT)}: its first cell must hold a title and a line after '> ' only: pages drop what else it holds"
+
 def main() -> int:
     os.environ.pop("IN_TEST", None)  # under which nbdev_export does nothing
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder).resolve()
         export(copy)
-        faults = [*export_faults(copy), *noise(copy), *mixed_imports()]
+        faults = [*export_faults(copy), *noise(copy), *mixed_imports(), *swallowed()]
     print("\n\n".join(faults) if faults else f"{len(notebooks())} notebooks are clean and agree with {PACKAGE}/")
     return bool(faults)
 

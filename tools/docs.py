@@ -1,8 +1,8 @@
 """Build the documentation site into _docs/ without Quarto: nbdev makes the pages, smalldocs the site.
 
 What is added to their work: the sidebar lists only notebooks that exist; mathematics is drawn by a copy of KaTeX (from npm; failing that
-the pages load it from a CDN); links to the reference and to source code stay inside the site. A page that holds a traceback, or a
-broken link, is an error.
+it is shown as TeX), text in the reader's own fonts; links to the reference and to source code stay inside the site. What check_site.py
+finds is an error: a traceback, a broken link, an unresolved reference, a request to another host.
 """
 import os
 import re
@@ -13,6 +13,7 @@ import tarfile
 from pathlib import Path
 
 import yaml
+from check_site import Site
 from nbdev.config import get_config
 from nbdev.doclinks import nbglob
 from nbdev.quarto import refresh_quarto_yml
@@ -77,39 +78,52 @@ def katex(site: Path) -> bool:
     return True
 
 def source_pages(site: Path, package: Path) -> None:
-    "A page per module, with a line number to link to."
-    for module in package.rglob("*.py"):
+    "A page per module and per file of tests, with a line number to link to."
+    light, dark = (HtmlFormatter(style=style, linenos="inline", lineanchors="L") for style in ("friendly", "github-dark"))
+    styles = (f"body {{ margin: 1rem }} pre {{ overflow-x: auto }} {light.get_style_defs('.highlight')}"
+              f"@media (prefers-color-scheme: dark) {{ body {{ background: #0d1117; color: white }} {dark.get_style_defs('.highlight')} }}")
+    for module in [*package.rglob("*.py"), *(ROOT/"tests").glob("*.py")]:
         name = module.relative_to(ROOT).as_posix()
         target = site/"source"/f"{name}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
-        form = HtmlFormatter(full=True, title=name, linenos="inline", lineanchors="L", style="friendly")
-        target.write_text(highlight(module.read_text(encoding="utf-8"), PythonLexer(), form), encoding="utf-8")
+        lines = highlight(module.read_text(encoding="utf-8"), PythonLexer(), light)
+        head = f'<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{name}</title>'
+        page = f'<!doctype html><html lang="en">{head}<style>{styles}</style></head><body><h1>{name}</h1>{lines}</body></html>'
+        target.write_text(page, encoding="utf-8")
 
 def inside(site: Path, own_katex: bool) -> None:
-    "Turn links to the published site, to source code on a code host and to the CDN into relative ones."
+    """Turn links to the published site, to source code on a code host and to KaTeX's CDN into relative ones.
+
+    What can only be had from another host is left out: the fonts of the themes, and KaTeX unless there is a copy.
+    """
     config = get_config()
     published, blob = f"{config.doc_host}{config.doc_baseurl}/", f"{config.git_url}/blob/{config.branch}/"
     for page in site.rglob("*.html"):
         up = "../"*(len(page.relative_to(site).parts) - 1)
         text = page.read_text(encoding="utf-8").replace(f'href="{published}', f'href="{up}')
-        text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py)(?:#L(\d+))?"', rf'href="{up}source/\1.html#L-\2"', text)
+        for end in ('"', "#L"):
+            text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py){end}', rf'href="{up}source/\1.html{end.replace("#L", "#L-")}', text)
         if own_katex: text = text.replace(KATEX, f"{up}site_libs/katex")
+        else: text = re.sub(rf'<link[^>]*href="{re.escape(KATEX)}[^>]*>|<script[^>]*src="{re.escape(KATEX)}[^>]*></script>', "", text)
         page.write_text(text, encoding="utf-8")
+    for style in site.glob("site_libs/themes/*.css"):
+        style.write_text(re.sub(r"@import url\([^)]*//[^)]*\);", "", style.read_text(encoding="utf-8")), encoding="utf-8")
 
 def main() -> int:
     os.chdir(ROOT)
     config = get_config()
     refresh_quarto_yml()
     pages = proc_nbs(force=True, n_workers=2)
+    for table in pages.glob("experiments/results/*/*.md"): table.unlink()  # read by the pages, and none themselves
     write_config(pages)
     faults = render(pages)
     site = pages/config.doc_path.name
     if site.exists():
         source_pages(site, config.lib_path)
         own_katex = katex(site)
-        if not own_katex: print("KaTeX could not be had from npm: the pages load it from a CDN")
+        if not own_katex: print("KaTeX could not be had from npm: the pages show mathematics as TeX")
         inside(site, own_katex)
-        faults += [f"{p.relative_to(site)} holds a traceback" for p in site.rglob("*.html") if "Traceback (most recent" in p.read_text()]
+        faults += Site(site).faults()
         shutil.rmtree(config.doc_path, ignore_errors=True)
         shutil.move(site, config.doc_path)
     for fault in faults: print(fault, file=sys.stderr)
