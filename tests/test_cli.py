@@ -42,7 +42,7 @@ def folder(workplace):
 def start(*arguments): return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def finish(process, seconds=180):
+def finish(process, seconds=400):
     "Exit status, output and errors of a process, which is killed if it takes longer."
     try: out, err = process.communicate(timeout=seconds)
     finally: process.kill()

@@ -31,7 +31,7 @@ OTHERS = {  # commands that are neither ours nor the Makefile's, by their first 
     "python3 -m venv pins": "makes that environment",
     "git clone": "needs the published repository",
 }
-OTHER_FLAGS = {"--model.layers": "said to be how flags are not written"}
+OTHER_FLAGS = {"--model.layers": "said to be how flags are not written", "--xla_force_host_platform_device_count": "is XLA's"}
 
 class Command(NamedTuple):
     "A command, and the page that has it."
