@@ -175,7 +175,7 @@ def demo_command(argv: Sequence[str]) -> None:
     parser = Parser("adaptive-dist demo", allow_abbrev=False,
                     description="Train uniform and SOBA on real text: two losses, what was picked, curves.png.")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder for the two runs and curves.png [runs/demo]")
-    parser.add_argument("--steps", type=int, help="training steps of each run (count) [as long as fits into ten minutes on two cores]")
+    parser.add_argument("--steps", type=int, default=1_000, help="training steps of each run (count) [1000]")
     load_task("lm").demo(**vars(parser.parse_args(argv)))
 
 # %% ../nbs/cli.ipynb #2ca3cc16

@@ -154,12 +154,12 @@ def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch
     tiny = {name[2:].replace("-", "_"): value for name, value in zip(arguments, arguments, strict=True)}
     tiny = {name: type(old)(tiny[name]) for f, old in settings(lm.PRESETS["reduced"]) if (name := f.name) in tiny}
     monkeypatch.setitem(lm.PRESETS, "reduced", change(lm.PRESETS["reduced"], **tiny))
-    assert main(["demo", "--out", "demo"]) == 0
+    assert main(["demo", "--out", "demo", "--steps", "5"]) == 0
     said = capsys.readouterr().out
     for method in ("uniform", "soba"): assert method in said and f"{result(f'demo/{method}')['specific_loss']:.4f}" in said
     for label in ("sea", "sky"): assert f"  {label} (" in said
     assert Path("demo/curves.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["demo", "--out", "demo"]) == 0 and capsys.readouterr().out == said  # finished runs are read, not repeated
+    assert main(["demo", "--out", "demo", "--steps", "5"]) == 0 and capsys.readouterr().out == said  # finished runs are read, not repeated
 
 
 def test_the_benchmark_writes_ratios_to_the_first_method(capsys):

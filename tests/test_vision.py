@@ -177,11 +177,12 @@ def test_the_papers_preset_builds_on_rows_of_its_schema(copies):
 
 
 @pytest.mark.slow
-def test_the_papers_step_compiles(copies):
-    config = change(vision.PRESETS["paper"], **{**copies, "image_size": 224})
-    plain, adaptive = (step_flops(vision.build(change(config, method=method))) for method in ("uniform", "soba"))
+def test_the_papers_step_compiles():
+    "At the paper's sizes, but for a sixteenth of its batch: a specific loss encodes the 67 captions of the classes as well."
+    config = change(vision.PRESETS["paper"], batch_size=64)
+    plain, adaptive = (step_flops(vision.on_random_data(change(config, method=method), classes=67)) for method in ("uniform", "soba"))
     weights = 12*config.model.layers*config.model.width**2
-    assert 4*196*6*weights < plain < 4*(196 + 128)*8*weights and 2.5 < adaptive/plain < 6
+    assert 64*196*6*weights < plain < 64*(196 + 128)*8*weights and 2.5 < adaptive/plain < 5
 
 
 @pytest.mark.slow
