@@ -29,6 +29,7 @@ class Tab:
         self.socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
         self.numbers, self.events = itertools.count(1), list[dict[str, Any]]()
         for domain in ("Page", "Runtime", "Network"): self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         "Call a method of the protocol and return its result."

@@ -82,8 +82,8 @@ def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    own = {name: str(tmp_path/name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "ADAPTIVE_DIST_CACHE")}
-    env = {**os.environ, **own, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_SETTINGS_DIR", "ADAPTIVE_DIST_CACHE")
+    env = {**os.environ, **{name: str(tmp_path/name) for name in names}, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT)}
     options = ["--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=", "--expose-app-in-browser"]
     log = (tmp_path/"lab.log").open("wb")
     process = subprocess.Popen([Path(sys.executable).with_name("jupyter"), "lab", folder, *options], stdout=log, stderr=log, env=env)
@@ -100,7 +100,7 @@ def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         process.wait(60)
         log.close()
 
-NOTEBOOK = "jupyterapp.shell.currentWidget"
+NOTEBOOK = "[...jupyterapp.shell.widgets('main')][0]"
 KERNEL = f"{NOTEBOOK}.sessionContext.session.kernel"
 IDLE = f"{KERNEL}.status == 'idle'"
 
@@ -165,7 +165,7 @@ def test_a_run_is_interrupted_and_goes_on_in_jupyterlab(tab: Tab, lab: tuple[str
     nbformat.write(notebook, folder/"interrupted.ipynb")
     open_notebook(tab, url, "interrupted.ipynb")
     def start(number: int) -> None:
-        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll(), {NOTEBOOK}.content.activate()")
+        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll(), jupyterapp.shell.activateById({NOTEBOOK}.id)")
         tab.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
         tab.wait(f"{KERNEL}.status == 'busy' || {NOTEBOOK}.content.model.toJSON().cells[{number}].execution_count > 0")
     start(0)
