@@ -61,6 +61,14 @@ class Tab:
         self.call("Page.navigate", url=url)
         self.wait(f"document.readyState == 'complete' && location.href.split('#')[0] == {json.dumps(url.split('#')[0])}")
 
+    def click(self, selector: str) -> None:
+        "Press the mouse on the first visible element that a selector finds, once there is one."
+        seen = f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.getClientRects().length)"
+        self.wait(f"!!{seen}")
+        box = self.evaluate(f"(e => {{const r = e.getBoundingClientRect(); return [r.x + r.width/2, r.y + r.height/2]}})({seen})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+
     def look(self, width: int, height: int, dark: bool = False) -> None:
         "Set the size of the window and the preferred colours."
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)

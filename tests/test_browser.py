@@ -100,7 +100,7 @@ def lab(tmp_path: Path) -> Iterator[tuple[str, Path]]:
         process.wait(60)
         log.close()
 
-NOTEBOOK = "[...jupyterapp.shell.widgets('main')][0]"
+NOTEBOOK = "jupyterapp.shell.currentWidget"
 KERNEL = f"{NOTEBOOK}.sessionContext.session.kernel"
 IDLE = f"{KERNEL}.status == 'idle'"
 
@@ -114,20 +114,17 @@ def cells(tab: Tab) -> list[nbformat.NotebookNode]:
     "The code cells of the notebook that is open, as they are now."
     return [c for c in nbformat.from_dict(tab.evaluate(f"{NOTEBOOK}.content.model.toJSON()")).cells if c.cell_type == "code"]
 
-def press(tab: Tab, command: str) -> None:
-    "Click on a button of the notebook's toolbar."
-    tab.wait(f"[...document.querySelectorAll('[data-command=\"{command}\"]')].some(b => b.offsetParent)")
-    tab.evaluate(f"[...document.querySelectorAll('[data-command=\"{command}\"]')].find(b => b.offsetParent).click()")
+BUTTON = ".jp-NotebookPanel-toolbar [data-command='{}']"
 
 def failures(tab: Tab) -> list[str]: return [o.ename for c in cells(tab) for o in c.outputs if o.output_type == "error"]
 
 def test_quickstart_runs_in_jupyterlab(tab: Tab, lab: tuple[str, Path], tmp_path: Path) -> None:
     url, _ = lab
     open_notebook(tab, url, "quickstart.ipynb")
-    press(tab, "notebook:restart-run-all")
+    tab.click(BUTTON.format("notebook:restart-run-all"))
     tab.wait("!!document.querySelector('.jp-Dialog .jp-mod-accept')")
     tab.screenshot(tmp_path/"lab-1-restart.png")
-    tab.evaluate("document.querySelector('.jp-Dialog .jp-mod-accept').click()")
+    tab.click(".jp-Dialog .jp-mod-accept")
     tab.wait("!document.querySelector('.jp-Dialog')")
     code = f"{NOTEBOOK}.content.model.toJSON().cells.filter(c => c.cell_type == 'code')"
     failed = f"{code}.some(c => c.outputs.some(o => o.output_type == 'error'))"
@@ -165,9 +162,10 @@ def test_a_run_is_interrupted_and_goes_on_in_jupyterlab(tab: Tab, lab: tuple[str
     nbformat.write(notebook, folder/"interrupted.ipynb")
     open_notebook(tab, url, "interrupted.ipynb")
     def start(number: int) -> None:
-        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll(), jupyterapp.shell.activateById({NOTEBOOK}.id)")
+        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll()")
+        before = cells(tab)[number].execution_count or 0
         tab.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
-        tab.wait(f"{KERNEL}.status == 'busy' || {NOTEBOOK}.content.model.toJSON().cells[{number}].execution_count > 0")
+        tab.wait(f"{KERNEL}.status == 'busy' || {NOTEBOOK}.content.model.toJSON().cells[{number}].execution_count > {before}")
     start(0)
     tab.wait(IDLE, 300)
     start(1)
@@ -176,7 +174,7 @@ def test_a_run_is_interrupted_and_goes_on_in_jupyterlab(tab: Tab, lab: tuple[str
         if steps.exists() and any(p.name.isdigit() for p in steps.iterdir()): break
         tab.wait(f"{KERNEL}.status == 'busy'", 1)
         tab.evaluate("new Promise(done => setTimeout(done, 500))")
-    press(tab, "notebook:interrupt-kernel")
+    tab.click(BUTTON.format("notebook:interrupt-kernel"))
     tab.wait(IDLE, 120)
     tab.screenshot(tmp_path/"lab-3-interrupted.png")
     assert failures(tab) == ["KeyboardInterrupt"] and not (folder/"resumed/result.json").exists()
