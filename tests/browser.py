@@ -29,6 +29,7 @@ class Tab:
         self.socket = websocket.create_connection(address, timeout=60, suppress_origin=True)
         self.numbers, self.events = itertools.count(1), list[dict[str, Any]]()
         for domain in ("Page", "Runtime", "Network"): self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         "Call a method of the protocol and return its result."
@@ -59,6 +60,14 @@ class Tab:
         "Go to a page and wait until it has loaded."
         self.call("Page.navigate", url=url)
         self.wait(f"document.readyState == 'complete' && location.href.split('#')[0] == {json.dumps(url.split('#')[0])}")
+
+    def click(self, selector: str) -> None:
+        "Press the mouse on the first visible element that a selector finds, once there is one."
+        seen = f"[...document.querySelectorAll({json.dumps(selector)})].find(e => e.getClientRects().length)"
+        self.wait(f"!!{seen}")
+        box = self.evaluate(f"(e => {{const r = e.getBoundingClientRect(); return [r.x + r.width/2, r.y + r.height/2]}})({seen})")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
     def look(self, width: int, height: int, dark: bool = False) -> None:
         "Set the size of the window and the preferred colours."

@@ -114,20 +114,17 @@ def cells(tab: Tab) -> list[nbformat.NotebookNode]:
     "The code cells of the notebook that is open, as they are now."
     return [c for c in nbformat.from_dict(tab.evaluate(f"{NOTEBOOK}.content.model.toJSON()")).cells if c.cell_type == "code"]
 
-def press(tab: Tab, command: str) -> None:
-    "Click on a button of the notebook's toolbar."
-    tab.wait(f"[...document.querySelectorAll('[data-command=\"{command}\"]')].some(b => b.offsetParent)")
-    tab.evaluate(f"[...document.querySelectorAll('[data-command=\"{command}\"]')].find(b => b.offsetParent).click()")
+BUTTON = ".jp-NotebookPanel-toolbar [data-command='{}']"
 
 def failures(tab: Tab) -> list[str]: return [o.ename for c in cells(tab) for o in c.outputs if o.output_type == "error"]
 
 def test_quickstart_runs_in_jupyterlab(tab: Tab, lab: tuple[str, Path], tmp_path: Path) -> None:
     url, _ = lab
     open_notebook(tab, url, "quickstart.ipynb")
-    press(tab, "notebook:restart-run-all")
+    tab.click(BUTTON.format("notebook:restart-run-all"))
     tab.wait("!!document.querySelector('.jp-Dialog .jp-mod-accept')")
     tab.screenshot(tmp_path/"lab-1-restart.png")
-    tab.evaluate("document.querySelector('.jp-Dialog .jp-mod-accept').click()")
+    tab.click(".jp-Dialog .jp-mod-accept")
     tab.wait("!document.querySelector('.jp-Dialog')")
     code = f"{NOTEBOOK}.content.model.toJSON().cells.filter(c => c.cell_type == 'code')"
     failed = f"{code}.some(c => c.outputs.some(o => o.output_type == 'error'))"
@@ -164,26 +161,27 @@ def test_a_run_is_interrupted_and_goes_on_in_jupyterlab(tab: Tab, lab: tuple[str
     notebook = nbformat.v4.new_notebook(metadata=kernel, cells=[nbformat.v4.new_code_cell(source) for source in sources])
     nbformat.write(notebook, folder/"interrupted.ipynb")
     open_notebook(tab, url, "interrupted.ipynb")
-    def start(number: int) -> None:
-        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll(), {NOTEBOOK}.content.activate()")
+    def start(number: int) -> str:
+        "Run a cell; what is returned is true once it has ended. (The kernel is idle now and then meanwhile, when a progress bar is drawn.)"
+        before = max(c.execution_count or 0 for c in cells(tab))
+        tab.evaluate(f"{NOTEBOOK}.content.activeCellIndex = {number}, {NOTEBOOK}.content.deselectAll()")
         tab.evaluate("void jupyterapp.commands.execute('notebook:run-cell')")
-        tab.wait(f"{KERNEL}.status == 'busy' || {NOTEBOOK}.content.model.toJSON().cells[{number}].execution_count > 0")
-    start(0)
-    tab.wait(IDLE, 300)
-    start(1)
+        return f"{NOTEBOOK}.content.model.toJSON().cells[{number}].execution_count > {before}"
+    tab.wait(start(0), 300)
+    ended = start(1)
     steps = folder/"resumed/checkpoints"
     for _ in range(600):
         if steps.exists() and any(p.name.isdigit() for p in steps.iterdir()): break
-        tab.wait(f"{KERNEL}.status == 'busy'", 1)
+        assert not failures(tab), cells(tab)
         tab.evaluate("new Promise(done => setTimeout(done, 500))")
-    press(tab, "notebook:interrupt-kernel")
-    tab.wait(IDLE, 120)
+    tab.click(BUTTON.format("notebook:interrupt-kernel"))
+    tab.wait(ended, 120)
     tab.screenshot(tmp_path/"lab-3-interrupted.png")
+    shown = [name for o in cells(tab)[1].outputs for name in o.get("data", {})]
+    assert "application/vnd.jupyter.widget-view+json" in shown and tab.evaluate("document.querySelectorAll('.widget-hprogress').length")
     assert failures(tab) == ["KeyboardInterrupt"] and not (folder/"resumed/result.json").exists()
     saved = max(int(p.name) for p in steps.iterdir() if p.name.isdigit())
-    for number in (1, 2):
-        start(number)
-        tab.wait(IDLE, 600)
+    for number in (1, 2): tab.wait(start(number), 600)
     tab.screenshot(tmp_path/"lab-4-resumed.png")
     assert not failures(tab) and json.loads((folder/"resumed/result.json").read_text())["steps"] == 4_000
     said = "".join(o.text for o in cells(tab)[2].outputs if o.output_type == "stream" and o.name == "stdout")

@@ -4,6 +4,7 @@ from pathlib import Path
 import check_notebooks
 import nbformat
 import pytest
+import run_notebooks
 from check_site import Site
 from docs import KATEX, inside
 from nbdev.config import get_config
@@ -105,3 +106,10 @@ def test_text_that_a_title_would_swallow_is_found(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(check_notebooks, "ROOT", tmp_path)
     monkeypatch.setattr(check_notebooks, "notebooks", lambda: [tmp_path/"a.ipynb"])
     assert bool([*check_notebooks.swallowed()]) != kept
+
+def test_progress_bars_are_cleaned_away(tmp_path: Path) -> None:
+    bar = nbformat.v4.new_output("display_data", {"text/plain": "0%", run_notebooks.WIDGET: {"model_id": "a", "version_major": 2}})
+    said = [nbformat.v4.new_output("stream", name=name, text=name) for name in ("stderr", "stdout")]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[*said, bar])]), tmp_path/"a.ipynb")
+    assert run_notebooks.clean(tmp_path/"a.ipynb") and not run_notebooks.clean(tmp_path/"a.ipynb")
+    assert [o.text for o in nbformat.read(tmp_path/"a.ipynb", as_version=4).cells[0].outputs] == ["stdout"]

@@ -22,6 +22,7 @@ from nbdev.doclinks import nbglob
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_RUN = re.compile(r"^#\|\s*eval:\s*false", re.MULTILINE)
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 KERNEL = {"display_name": "python3", "language": "python", "name": "python3"}
 
 def notebooks(root: Path = ROOT) -> list[Path]:
@@ -34,7 +35,7 @@ def clean(path: Path) -> bool:
     nb = read_nb(path)
     for cell in nb.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if not (o["output_type"] == "stream" and o["name"] == "stderr")]
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
     clean_nb(nb)
     nb.metadata = {"kernelspec": KERNEL}
     after = nb2str(nb)

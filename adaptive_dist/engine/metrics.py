@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -121,14 +121,20 @@ def plot_curves(runs: Mapping[str, Path | str | Sequence[Path | str]], names: Ma
     return figure
 
 # %% ../../nbs/engine/metrics.ipynb #2d506e89
-def watch(runs: Mapping[str, Path | str], names: Mapping[str, str], seconds: float = 2., width: float = 4.) -> None:
-    "Show `plot_curves` of the run folders in a notebook, drawn again every so many `seconds` until each holds a `result.json`."
-    from IPython.display import display
+def watch(runs: Mapping[str, Path | str], names: Mapping[str, str], seconds: float = 2., width: float = 4.,
+          picks: Callable[[Path], str] | None = None) -> None:
+    """Show `plot_curves` of the run folders in a notebook, drawn again every so many `seconds` until each holds a `result.json`.
+
+    `picks(folder)` is a text about a run that is shown below.
+    """
+    from IPython.display import Pretty, display
     shown = display("waiting for the first metrics", display_id=True)
+    below = display(Pretty(""), display_id=True)
     done = False
     while not done:
         done = all((Path(folder)/"result.json").exists() for folder in runs.values())
         begun = {name: folder for name, folder in runs.items() if (Path(folder)/"metrics.jsonl").exists() and read_metrics(folder)}
         if begun: shown.update(plot_curves(begun, names, width))
+        if picks and begun: below.update(Pretty("\n\n".join(f"{name}, {picks(Path(folder))}" for name, folder in begun.items())))
         try: time.sleep(0 if done else seconds)
         except KeyboardInterrupt: return
