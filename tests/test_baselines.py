@@ -74,9 +74,11 @@ def test_two_gradients_weighs_both_means():
     assert float(weights @ rows(big, picked)["x"]) == pytest.approx(float(want))
 
 
-@pytest.mark.parametrize("wrong", [dict(g=1.1), dict(g=-.1), dict(g=.5, specific_rows=2), dict(form="two_gradients", specific_rows=7)])
+@pytest.mark.parametrize("wrong", [dict(g=1.1), dict(g=-.1), dict(g=.5, specific_rows=2), dict(form="two_gradients", specific_rows=7),
+                                   dict(batch_size=0)])
 def test_mixing_refuses(wrong):
-    with pytest.raises(ValueError, match=r"g=|specific_rows="): mixing(**{"g": .9, "batch_size": 8, "specific_rows": 8, **wrong})
+    with pytest.raises(ValueError, match=r"g=|specific_rows=|form '|batch_size=0"):
+        mixing(**{"g": .9, "batch_size": 8, "specific_rows": 8, **wrong})
 
 
 def test_only_examples_with_the_same_fields_can_be_joined():

@@ -9,7 +9,7 @@ import problems
 import pyarrow.parquet as pq
 import pytest
 
-from adaptive_dist.cli import load_task, main
+from adaptive_dist.cli import TASKS, load_task, main
 from adaptive_dist.engine import checkup, selection_report
 from adaptive_dist.engine.checkup import CheckConfig, checkup as check
 from adaptive_dist.engine.errors import UsageError
@@ -52,6 +52,14 @@ def test_the_price_is_that_of_its_parts():
     assert price.uniform_share == pytest.approx(100*step_flops(short)/(config.steps*step_flops(full)))
     assert price.forward_passes > 16*(100*step_flops(short) + 19*64*2*forward)/forward
     assert price.share == pytest.approx(price.forward_passes*forward/16/(config.steps*step_flops(full)))
+
+
+def test_both_looks_are_where_chunks_end():
+    for task in TASKS:
+        for preset in load_task(task).PRESETS.values():
+            for steps in (None, 75):
+                short = checkup.short_run(preset, CheckConfig(check_steps=steps))
+                assert short.steps == 2*short.checkpoint_every and short.checkpoint_every % short.log_every == 0
 
 
 def test_rows_that_the_check_looks_at_are_different_ones():

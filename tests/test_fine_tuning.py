@@ -42,3 +42,10 @@ def test_validation_chooses_and_test_data_report(tiny, tmp_path, monkeypatch):
     assert experiment.validate(params) == pytest.approx(tuned["loss"], abs=1e-6)
     assert experiment.test(params)["specific_loss"] == pytest.approx(result["fine_tuned_specific_loss"], abs=1e-6)
     assert result["fine_tuned_specific_loss"] < result["specific_loss"]
+
+
+def test_steps_and_batches_smaller_than_asked_for(tiny, tmp_path):
+    "Five steps looked at every four are four and one; a specific batch smaller than the batch is taken whole."
+    config = change(tiny, method="dds", specific_batch=2, fine_tune_steps=5, fine_tune_every=4, fine_tune_rates=1, fine_tune_patience=9)
+    result = run("lm", config, lm.build, tmp_path/"out", progress=False)
+    assert result["fine_tuning"]["tried"][0]["step"] == [0, 4, 5]

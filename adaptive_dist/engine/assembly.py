@@ -104,6 +104,15 @@ class TaskConfig(RunConfig):
     selection: SelectionConfig = field(default_factory=SelectionConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
 
+    def check_settings(self, dtype: str) -> None:
+        "`UsageError` for settings that do not fit together, with a model that computes in `dtype`; before any data are read."
+        c, large = self.selection, self.batch_size*self.selection.downsampling
+        if c.judged and c.judged > large:
+            raise UsageError(f"--judged {c.judged} exceeds the big batch of {large}: lower it, or raise --downsampling")
+        if self.method == "anograd" and c.derivative == "finite_difference" and dtype != "float32":
+            raise UsageError(f"--method anograd with --derivative finite_difference is mostly rounding in {dtype}: "
+                             "choose --dtype float32, or --derivative exact")
+
 # %% ../../nbs/engine/assembly.ipynb #c07f3bbd
 class Family(NamedTuple):
     """What is particular to a task, beside its data.

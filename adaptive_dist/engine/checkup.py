@@ -47,7 +47,7 @@ TUNING, LARGE = 16, 8            # steps of fine-tuning, and batches that go int
 def short_run(config: TaskConfig, settings: CheckConfig) -> TaskConfig:
     "The uniform run that the check looks at: twice as long as the first look is late, with a checkpoint at both."
     steps = settings.check_steps or max(1, min(config.steps//10, 1_000))
-    return replace(config, method="uniform", steps=2*steps, log_every=min(config.log_every, steps), evaluate_every=2*steps,
+    return replace(config, method="uniform", steps=2*steps, log_every=math.gcd(config.log_every, steps), evaluate_every=2*steps,
                    checkpoint_every=steps, keep_checkpoints=2, tensorboard=False, wandb=None, profile=False, store_weighting_every=None,
                    selection=SelectionConfig(downsampling=1), fine_tuning=replace(config.fine_tuning, fine_tune_steps=0))
 

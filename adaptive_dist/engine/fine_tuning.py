@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray
 
-from ..method.problem import Batch, LossFn, Params, Task
+from ..method.problem import Batch, LossFn, Params, Task, batch_rows
 from ..method.selector import uniform
 from .config import setting
 from .loop import Reader, init_state, make_step
@@ -51,11 +51,13 @@ def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[
               batch_size: int, key: PRNGKeyArray, put: Callable[[Batch], Batch] = jax.device_put) -> FineTuned:
     """Minimise `loss` on the batches of `reader` with Adam, at several constant learning rates; keep what `validate` finds best.
 
+    Batches of fewer rows than `batch_size` are taken whole.
     `put` takes stacked batches to the devices. Adam starts afresh. One compilation serves all rates.
     Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.)
-    selector = uniform(batch_size=batch_size)
+    rows = batch_rows(jax.tree.map(lambda x: x[0], reader.at(0, 1)))
+    selector = uniform(batch_size=min(batch_size, rows))
     step = make_step(Task(loss, loss), selector, optimizer)
     @partial(jax.jit, donate_argnums=0)
     def advance(state, batches): return jax.lax.scan(lambda state, batch: (step(state, batch, batch)[0], None), state, batches)[0]
@@ -67,9 +69,9 @@ def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[
         state = state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
         steps, losses = [0], [first]
         while steps[-1] < config.fine_tune_steps and len(losses) - losses.index(min(losses)) <= config.fine_tune_patience:
-            batches = put(reader.at(steps[-1], config.fine_tune_every))
-            state = advance(state, batches)
-            steps.append(steps[-1] + config.fine_tune_every)
+            count = min(config.fine_tune_every, config.fine_tune_steps - steps[-1])
+            state = advance(state, put(reader.at(steps[-1], count)))
+            steps.append(steps[-1] + count)
             losses.append(validate(state.params))
             if losses[-1] < best.loss: best = FineTuned(jax.tree.map(jnp.copy, state.params), rate, steps[-1], losses[-1], [])
         tried.append({"learning_rate": rate, "step": steps, "loss": losses})

@@ -275,7 +275,7 @@ def write_parts(folder: Path, config: ImageDataConfig) -> None:
 
 # %% ../../nbs/engine/images.ipynb #c3fdc39a
 def fingerprint(source: str) -> str:
-    "A hexadecimal digest that changes when the pictures of a source do; `UsageError` for a source that cannot be."
+    "A hexadecimal digest that changes when the pictures of a source (or their name on the hub) do; `UsageError` if there are none."
     kind, _, _ = source.partition(":")
     path = Path(source).expanduser()
     if kind == "embedded": facts = [source, *(f"{p} {metadata.version(p)}" for p in PACKAGES if _installed(p))]

@@ -207,6 +207,7 @@ def run(name: str, config: Config, build: Build, out: Path | str, progress: bool
         raise
     with owning(out) if leads() else contextlib.nullcontext():
         if leads():
+            held(out, name, config)  # once more: another run may have used the folder meanwhile
             write_lines(out, experiment.files)
             write_json(out/"config.json", {"task": name, **dataclasses.asdict(config)})
         _stages(name, config, experiment, out, progress and leads())

@@ -299,7 +299,7 @@ def find_label(name: str) -> tuple[str, Callable[[], Iterator[Document]]]:
 
 # %% ../../nbs/engine/sources.ipynb #376a9c36
 def fingerprint(source: str) -> str:
-    "A hexadecimal digest that changes when the documents of a source do; `UsageError` for a source that cannot be."
+    "A hexadecimal digest that changes when the documents of a source (or their name on the hub) do; `UsageError` if there are none."
     kind, _, rest = source.partition(":")
     files: Iterable[Path] = ()
     if kind == "embedded":

@@ -87,7 +87,8 @@ def build(config: LMConfig) -> Experiment:
 
     Raises `UsageError` for unusable data (missing, empty, too small for a batch) and for settings that do not fit together.
     """
-    ours = family(config)
+    config.check_settings(config.model.dtype)
+    ours = family(config)  # which looks at the settings, before the data are read
     return assemble(config, prepare(config.data, length=config.model.length), ours)
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2

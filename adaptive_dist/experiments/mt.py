@@ -136,6 +136,7 @@ def build(config: MTConfig) -> Experiment:
     Raises `UsageError` for unusable data (missing, empty, not parallel, too small for a batch) and for settings that do not fit together.
     """
     make_model(config)
+    config.check_settings(config.model.dtype)
     data, vocabulary, texts = prepare(config.data, length=config.model.length)
     return assemble(config, data, family(config, vocabulary, texts))
 

@@ -121,6 +121,7 @@ RULES = ("dds", "anograd", "soba")
 def check_fit(config: VisionConfig) -> None:
     "`UsageError` for settings that do not fit together."
     m, size = config.model, config.data.image_size
+    config.check_settings(m.dtype)
     divided = {"--parts": config.parts, "--curvature-rows": config.selection.curvature_rows if config.method == "soba" else 1}
     for flag, value in divided.items():
         if value != 1: raise UsageError(f"{flag} {value}: a contrastive loss needs its whole batch at once; use 1, or smaller batches")
@@ -147,7 +148,7 @@ def family(config: VisionConfig, data: Split) -> Family:
     task = vision_task(model, captions, mixed=config.method == "mixing")
     generic, specific = held_out(model, vision_task(model, captions), captions, config.batch_size)
     apply: Callable[..., Any] = model.apply
-    others, example = spread(data.generic_test, config.batch_size).columns, data.specific_train[:1]
+    others, example = spread(data.generic, config.batch_size).columns, data.specific_train[:1]
     def example_loss(params, batch):
         vectors = apply(params, others["image"], others["tokens"])
         images, texts, scale = apply(params, batch["image"], batch["tokens"])

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from . import filtering
 from .filtering import Filter, Selection
 from .problem import Batch, batch_rows, rows
-from .selector import Selector, check_size, stateless
+from .selector import Selector, check_counts, check_size, stateless
 from .weighting import Alpha, Weighting, relative_entropy
 
 # %% ../../nbs/method/baselines.ipynb #00d05719
@@ -37,9 +37,11 @@ def mixing(*, g: float,                                             # proportion
     r"""Train on both sets: minimises $g\,L_g+(1-g)\,L_s$. Big batches come from `join`.
 
     `one_batch` draws `batch_size` rows in all, `two_gradients` as many of either kind and weights them: twice the work, less noise.
-    Raises `ValueError` for a proportion outside [0, 1], and for fewer specific rows than may be drawn. Source: Grangier et al. 2024,
-    language modelling experiments (mixing).
+    Raises `ValueError` for a proportion outside [0, 1], an unknown form, and fewer specific rows than may be drawn.
+    Source: Grangier et al. 2024, language modelling experiments (mixing).
     """
+    check_counts(batch_size=batch_size)
+    if form not in ("one_batch", "two_gradients"): raise ValueError(f"unknown form {form!r}: choose one_batch or two_gradients")
     if not 0 <= g <= 1: raise ValueError(f"g={g!r} must be a proportion in [0, 1]; 1 is all generic")
     most = batch_size if form == "two_gradients" else min(batch_size, int((1 - g)*batch_size + 1))
     if specific_rows < most: raise ValueError(f"specific_rows={specific_rows!r} is fewer than the {most} that may be drawn: add some")
@@ -98,6 +100,7 @@ def classifier(
     """
     judged = batch_size if judged is None else judged
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
+    check_counts(batch_size=batch_size, judged=judged)
 
     def init(key, params, example_batch):
         alpha = weighting.init(key, example_batch)
@@ -126,6 +129,7 @@ def cds(*, batch_size: int, score: Callable[[Batch], Float[Array, " batch"]] = i
 
     Raises `ValueError` on first use for a big batch with too few rows. Source: Moore and Lewis 2010; Wang et al. 2018.
     """
+    check_counts(batch_size=batch_size)
     def select(state, key, big_batch):
         check_size(big_batch, batch_size)
         return filter(key, score(big_batch), batch_size)
@@ -151,6 +155,7 @@ def replay(weighting: Weighting, alphas: Alpha, *, batch_size: int, every: int =
 
     Source: Grangier et al. 2024, ablations (curriculum against fixed distribution).
     """
+    check_counts(batch_size=batch_size, every=every)
     count = batch_rows(alphas)
     def now(state): return jax.tree.map(lambda x: x[jnp.minimum(state.step//every, count - 1)], state.alphas)
     def init(key, params, example_batch): return ReplayState(jax.tree.map(jnp.asarray, alphas), jnp.zeros((), jnp.int32))
