@@ -58,13 +58,16 @@ def command(*arguments: str) -> None:
     "Run a command of `adaptive-dist`, and end with its status if it fails."
     if status := adaptive_dist(list(arguments)): raise SystemExit(status)
 
-def make(work: Path, pair: Wanted) -> None:
-    "Check a pair, and train on it unless a comparison has."
-    flags = [pair.task, "--preset", pair.preset, *pair.data, "--quiet"]
-    if not (work/"check"/"check.json").exists():
-        command("check", *flags, "--check-batches", str(pair.batches), "--out", str(work/"check"))
-    if not pair.stored and not (work/"runs"/"results.csv").exists():
-        command("compare", *flags, "--targets", "", "--methods", "uniform,mixing,soba", "--seeds", "1", "--out", str(work/"runs"))
+def check(work: Path, pair: Wanted) -> None:
+    "Check a pair."
+    if (work/"check"/"check.json").exists(): return
+    command("check", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--check-batches", str(pair.batches), "--out", str(work/"check"))
+
+def train(work: Path, pair: Wanted) -> None:
+    "Train on a pair, unless a comparison has."
+    if pair.stored or (work/"runs"/"results.csv").exists(): return
+    command("compare", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--targets", "", "--methods", "uniform,mixing,soba",
+            "--seeds", "1", "--out", str(work/"runs"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -72,9 +75,10 @@ def main() -> None:
     parser.add_argument("--only-collect", action="store_true", help="collect what is finished, start nothing")
     args = parser.parse_args()
     folders = {name: args.work/name.replace(", ", "-").replace(" ", "_") for name in PAIRS}
+    for make in () if args.only_collect else (check, train):
+        for name, pair in PAIRS.items(): make(folders[name], pair)
     rows, made = [], []
     for name, pair in PAIRS.items():
-        if not args.only_collect: make(folders[name], pair)
         if not (found := folders[name]/"check"/"check.json").exists(): continue
         results = pair.results(folders[name])
         rows.append(pair_row(name, json.loads(found.read_text()), results))
