@@ -61,7 +61,8 @@ def command(*arguments: str) -> None:
 def check(work: Path, pair: Wanted) -> None:
     "Check a pair."
     if (work/"check"/"check.json").exists(): return
-    command("check", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--check-batches", str(pair.batches), "--out", str(work/"check"))
+    command("check", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--check-batches", str(pair.batches),
+            "--out", str(work/"check"))
 
 def train(work: Path, pair: Wanted) -> None:
     "Train on a pair, unless a comparison has."
