@@ -66,7 +66,8 @@ def test_a_run_on_own_pictures(capsys):
     assert len(report["skipped"]) == 6 and report["classes"] == ["blue", "red"]
 
 
-@pytest.mark.parametrize("method", ["dds", *(pytest.param(m, marks=pytest.mark.slow) for m in ("soba", "mixing", "cds"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dds", "soba", "mixing", "cds"])
 def test_losses_and_picks_do_not_depend_on_the_number_of_devices(method):
     variants = [flags(**{**TINY, **OWN, "method": method, "mesh": mesh}) for mesh in ("data=1", "data=2", "data=4")]
     alone, *others = on_devices(4, "vision", variants, steps=3)
