@@ -43,7 +43,8 @@ def test_each_published_setting_builds_on_rows_of_its_schema(target, copies):
     assert experiment.target == target and set(experiment.labels) == {target, "c4"}
     assert experiment.specific.at(0, 2)["tokens"].shape == (2, 4, 256)
 
-@pytest.mark.parametrize("preset", ["paper", pytest.param("paper-large", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", ["paper", "paper-large"])
 def test_paper_presets_compile_on_rows_of_their_schema(preset, copies):
     experiment = lm.build(config := change(lm.PRESETS[preset], batch_size=4, downsampling=4, **copies))
     assert config.steps == 300_000 and set(experiment.labels) == {"arxiv", "c4"}

@@ -34,6 +34,7 @@ def test_picks_and_losses_do_not_depend_on_the_devices():
     assert found[3]["bytes"] < .3*alone["bytes"] and found[2]["bytes"] == alone["bytes"]  # parameters are split over fsdp, not over data
 
 
+@pytest.mark.slow
 def test_every_method_is_split_over_devices():
     methods = "uniform", "mixing", "classifier", "cds", "dds", "anograd"
     cds = ["--cds-steps", "2", "--cds-fine-tune-steps", "1"]
@@ -80,6 +81,7 @@ def test_two_processes_are_one_run():
     assert [r["loss"] for r in read_metrics("both")] == pytest.approx([r["loss"] for r in read_metrics("one")], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_mesh(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", f"--xla_force_host_platform_device_count=4 {os.environ['XLA_FLAGS']}")
     flags = ["run", "lm", *SMALL, "--method", "uniform", "--steps", "60", "--log-every", "5", "--checkpoint-every", "10", "--quiet"]
