@@ -63,6 +63,7 @@ def test_simulated_devices_do_not_wait_for_each_other_for_ever():
     assert float(done.stdout) == pytest.approx(512*3)
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_run():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
