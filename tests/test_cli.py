@@ -23,15 +23,20 @@ RESULT = {"task", "method", "seed", "steps", "specific_loss", "generic_loss", "f
           "peak_memory_bytes", "picked_share"}
 
 
-@pytest.fixture(autouse=True)
-def folder(workplace):
-    "A working folder with a user's text files, good and bad."
+def write_texts(target):
+    "A user's texts: the folder texts/ of two domains, and a file of a third."
     rng = random.Random(0)
     def text(words): return " ".join(rng.choices(words.split(), k=40)) + "\n"
     for name in ("sea", "sky"):
         Path("texts", name).mkdir(parents=True)
         for i in range(30): Path(f"texts/{name}/{i}.txt").write_text(text("the cloud rain wind rises falls salt wave tide"))
-    Path("target.txt").write_text("\n".join(text("a court held that law is") for _ in range(20)))
+    Path(target).write_text("\n".join(text("a court held that law is") for _ in range(20)))
+
+
+@pytest.fixture(autouse=True)
+def folder(workplace):
+    "A working folder with a user's text files, good and bad."
+    write_texts("target.txt")
     Path("few.txt").write_text("One.\n\nTwo.\n\nThree.\n\nFour.\n\nFive.\n")
     Path("empty.txt").touch()
     Path("binary.txt").write_bytes(b"GIF89a\0\0\1")

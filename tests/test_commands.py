@@ -3,7 +3,6 @@
 Commands are the lines of fenced blocks, and code in sentences that begins with `adaptive-dist`, `make` or a flag.
 """
 import json
-import random
 import re
 import shlex
 import shutil
@@ -14,16 +13,14 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from test_cli import TINY, write_texts
 
 from adaptive_dist import cli
 from adaptive_dist.engine.assembly import METHODS
 from adaptive_dist.engine.compare import configured, variants
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
-    --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --fine-tune-steps 0
-    --no-tensorboard --quiet --generic texts --specific notes.txt --generic-test .2 --method dds""".split()  # noqa: SIM905
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+SMALL = [*TINY, "--generic", "texts", "--generic-test", ".2", "--method", "dds"]
 OTHERS = {  # commands that are neither ours nor the Makefile's, by their first words, and why they are not run
     "pins/bin/pip install": "builds an environment of 2 GB from a package index",
     "pins/bin/pip freeze": "lists that environment",
@@ -136,18 +133,11 @@ def test_other_commands_are_those_of_make_or_listed() -> None:
     assert not unknown, "say in OTHERS why they are not run"
     assert {".venv/bin/pip install -r requirements/demo.txt", "python3 -m venv .venv"} <= {c.text for c in LEFT}
 
-def test_own_text_report_and_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_own_text_report_and_scores(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     "README's run on a text of one's own, made tiny; then, on copies of it, the commands of the page about reports, word for word."
-    monkeypatch.chdir(tmp_path)
-    for name, value in {"ADAPTIVE_DIST_CACHE": str(tmp_path/"cache"), "XLA_FLAGS": QUICK}.items(): monkeypatch.setenv(name, value)
-    rng = random.Random(0)
-    def text(words: str) -> str: return " ".join(rng.choices(words.split(), k=40)) + "\n"
-    for name in ("sea", "sky"):
-        Path("texts", name).mkdir(parents=True)
-        for i in range(30): Path(f"texts/{name}/{i}.txt").write_text(text("the cloud rain wind rises falls salt wave tide"))
-    Path("notes.txt").write_text("\n".join(text("a court held that law is") for _ in range(20)))
+    write_texts("notes.txt")
     def command(page: str, begin: str) -> list[str]: return arguments(next(c.text for c in IN_BLOCKS if c.page == page and begin in c.text))
-    assert cli.main([*command("README.md", "--specific notes.txt"), *TINY]) == 0
+    assert cli.main([*command("README.md", "--specific notes.txt"), *SMALL]) == 0
     assert json.loads(Path("runs/notes/result.json").read_text())["steps"] == 5
     for method in ("soba", "dds"): shutil.copytree("runs/notes", f"runs/lm-reduced-{method}-0")
     assert cli.main(command("nbs/reading_a_report.ipynb", "report")) == 0 and "report.html" in capsys.readouterr().out

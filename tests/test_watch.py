@@ -16,10 +16,8 @@ from adaptive_dist.experiments import lm
 KINDS = [f"kind-{k}" for k in range(12)]
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(workplace: Path) -> Path:
     "A run of four steps of which the newest checkpoint is that of the third, as when it was stopped there."
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("ADAPTIVE_DIST_CACHE", str(tmp_path/"cache"))
     rng = random.Random(0)
     def text(*words: str) -> str: return " ".join(rng.choices(words, k=30))
     for kind in KINDS:
@@ -29,13 +27,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     config = change(lm.PRESETS["reduced"], generic="texts", specific="target.txt", generic_test=.2, method="dds", steps=4, log_every=1,
                     layers=1, width=16, mlp_width=32, heads=2, length=32, batch_size=8, downsampling=4, weighting_width=8,
                     weighting_embedding=8, evaluate_every=4, evaluate_examples=16, checkpoint_every=3, fine_tune_steps=0, tensorboard=False)
-    run("lm", config, lm.build, tmp_path/"run", progress=False)
-    assert saved_steps(tmp_path/"run/checkpoints") == [3, 4]
-    shutil.rmtree(tmp_path/"run/checkpoints/4")
-    return tmp_path/"run"
+    run("lm", config, lm.build, workplace/"run", progress=False)
+    assert saved_steps(workplace/"run/checkpoints") == [3, 4]
+    shutil.rmtree(workplace/"run/checkpoints/4")
+    return workplace/"run"
 
 def test_the_run_has_picked_what_is_shown(folder: Path) -> None:
-    step, rows = next_picks(found := read_run(folder), lm.build(configured(found, lm)))
+    step, rows = next_picks(folder, lm.build(configured(read_run(folder), lm)))
     fourth = read_metrics(folder)[3]
     assert step == 3 and fourth["step"] == 4 and len(rows) == 8
     labels = [str(label) for label in fourth["picked_share"]]

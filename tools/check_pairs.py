@@ -24,23 +24,21 @@ class Wanted(NamedTuple):
     - `task`: as on the command line
     - `preset`: configuration of the check and of the runs
     - `data`: flags of both that say what the specific data are
-    - `batches`: `--check-batches`
     - `stored`: folder of a comparison among the results, and the target's name in it, if there is one
     """
     task: str
     preset: str
     data: Sequence[str]
-    batches: int
     stored: tuple[str, str] | None = None
 
     def results(self, work: Path) -> list[dict]:
         "Results of the runs on this pair; none if there are none yet."
-        path, target = (RESULTS/self.stored[0]/"results.csv", self.stored[1]) if self.stored else (work/"runs"/"results.csv", None)
-        return [row for row in (read_csv(path) if path.exists() else []) if target in (None, row["target"])]
+        if self.stored: return [row for row in read_csv(RESULTS/self.stored[0]/"results.csv") if row["target"] == self.stored[1]]
+        return read_csv(path) if (path := work/"runs"/"results.csv").exists() else []
 
 def text(label: str, *flags: str, stored: tuple[str, str] | None = None) -> Wanted:
     "A label of the embedded text."
-    return Wanted("lm", "small-target", ["--specific", f"embedded:{label}" if label else "embedded", *flags], 32, stored)
+    return Wanted("lm", "small-target", ["--specific", f"embedded:{label}" if label else "embedded", *flags], stored)
 
 def topic(name: str) -> Wanted: return text(name, stored=("topics", name))
 
@@ -50,8 +48,8 @@ PAIRS: dict[str, Wanted] = {
     "the generic set itself": text(""), "AWS": text("AWS"), "People": text("People"),
     **{f"Biology, {n} examples": text("Biology and health sciences", "--specific-size", str(n)) for n in (64, 32, 16)},
     "Mathematics, 32 examples": text("Mathematics", "--specific-size", "32"),
-    "translation, mercurial": Wanted("mt", "reduced", ["--specific", "embedded:mercurial"], 32, ("mt", "mercurial")),
-    "vision, OpenMoji": Wanted("vision", "reduced", ["--specific", "embedded:openmoji"], 32, ("vision", "openmoji")),
+    "translation, mercurial": Wanted("mt", "reduced", ["--specific", "embedded:mercurial"], ("mt", "mercurial")),
+    "vision, OpenMoji": Wanted("vision", "reduced", ["--specific", "embedded:openmoji"], ("vision", "openmoji")),
 }
 
 def command(*arguments: str) -> None:
@@ -61,8 +59,7 @@ def command(*arguments: str) -> None:
 def check(work: Path, pair: Wanted) -> None:
     "Check a pair."
     if (work/"check"/"check.json").exists(): return
-    command("check", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--check-batches", str(pair.batches),
-            "--out", str(work/"check"))
+    command("check", pair.task, "--preset", pair.preset, *pair.data, "--quiet", "--check-batches", "32", "--out", str(work/"check"))
 
 def train(work: Path, pair: Wanted) -> None:
     "Train on a pair, unless a comparison has."

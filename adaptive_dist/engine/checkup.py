@@ -27,7 +27,7 @@ from .cache import Split
 from .config import setting
 from .errors import UsageError
 from .metrics import write_json, write_text
-from .report import page
+from .report import page, png
 from .run import Build, Experiment, flops_of, restore, run, step_flops
 from .selection_report import row_of
 from .table import Rows, permutation
@@ -124,6 +124,7 @@ def measure(experiment: Experiment, rows: Sample, first: Any, second: Any, confi
     say("alignments after fine-tuning")
     tuned = fine_tuned(experiment, first.params, joined(rows.specific[:GROUPS//2]), config, rng)
     after = aligned(tuned, parts[2:])
+    assert sum(some.shape[1] for look in (now, later, after) for some in look) + 1 == PASSES, "what the check is said to cost"
     update = wishes(first.params, jax.tree.map(lambda a, b: a - b, first.params, tuned))
     say("contrast")
     trials = contrast_trials(experiment, rows, first, now, config, rng)
@@ -308,7 +309,7 @@ def check_page(name: str, command: str, answer: Verdict, seen: Seen, price: Cost
             tables[title] = (("example", "label"), [[show(row_of(rows.pool, i)), list(labels)[rows.pool["label"][i]]] for i in some])
     notes = [f"Will it help? {answer.answer.upper()}: {answer.reason}.", f"Advice: {answer.advice}.",
              f"Cost: {price.forward_passes:.3g} forward passes of one example, {price.share:.1%} of the full run.", *MEANING]
-    return page(f"Will it help? {name}", command, tables, pictures(seen), notes, "Pictures")
+    return page(f"Will it help? {name}", command, tables, png(pictures(seen)), notes, "Pictures")
 
 # %% ../../nbs/engine/checkup.ipynb #40cf4801
 RULES = ("soba", "anograd", "dds")

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 from .config import Parser, add_settings, flag, from_arguments, settings
 from .errors import UsageError
 from .metrics import read_metrics
-from .report import Table, curves, heading, markdown, page, picked_table, png, summary, write_csv
+from .report import Table, curves, loss_table, markdown, page, picked_table, png, write_csv
 from .run import RunConfig, held
 
 # %% ../../nbs/engine/compare.ipynb #739badd1
@@ -244,13 +244,13 @@ def write_report(out: Path, title: str, command: str, jobs: Sequence[Job]) -> st
     records, loss_curves = [record(j) for j in jobs], [point for j in jobs for point in points(j)]
     write_csv(out/"results.csv", records)
     write_csv(out/"curves.csv", loss_curves)
-    targets = list(dict.fromkeys(r["target"] for r in records))
-    text = "\n\n".join([f"## {t}\n\n{markdown(heading(records), summary(records, t))}" for t in targets]) + "\n"
+    losses = {t: loss_table(records, t) for t in dict.fromkeys(r["target"] for r in records)}
+    text = "\n\n".join([f"## {t}\n\n{markdown(*table)}" for t, table in losses.items()]) + "\n"
     (out/"table.md").write_text(f"`{command}`\n\n{text}", encoding="utf-8")
-    figure = curves(loss_curves)
-    (out/"curves.png").write_bytes(png(figure))
+    figure = png(curves(loss_curves))
+    (out/"curves.png").write_bytes(figure)
     tables: dict[str, Table] = {}
-    for t in targets: tables |= {t: (heading(records), summary(records, t)), f"{t}: what was picked": picked_table(records, t)}
+    for t, table in losses.items(): tables |= {t: table, f"{t}: what was picked": picked_table(records, t)}
     (out/"report.html").write_text(page(title, command, tables, figure, NOTES), encoding="utf-8")
     return text
 

@@ -51,8 +51,8 @@ def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[
               batch_size: int, key: PRNGKeyArray, put: Callable[[Batch], Batch] = jax.device_put) -> FineTuned:
     """Minimise `loss` on the batches of `reader` with Adam, at several constant learning rates; keep what `validate` finds best.
 
-    Batches of fewer rows than `batch_size` are taken whole.
-    `put` takes stacked batches to the devices. Adam starts afresh. One compilation serves all rates.
+    Batches of fewer rows than `batch_size` are taken whole. `put` takes stacked batches to the devices. Adam starts afresh. One
+    compilation serves all rates, and one more the last chunk if it is shorter.
     Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.)

@@ -227,7 +227,7 @@ class Classes(NamedTuple):
 
 def write_classes(writer: SplitWriter, config: ImageDataConfig, skipped: Skipped) -> Classes:
     "Write the specific parts, no picture twice; `UsageError` for fewer than two classes, and for one without enough pictures."
-    c, sizes = config, (config.train_per_class, config.valid_per_class, config.test_per_class)
+    c, target, sizes = config, target_name(config.specific), (config.train_per_class, config.valid_per_class, config.test_per_class)
     classes, hashes, held_out = by_class(examples(c.specific, columns_of(c)), sum(sizes), c.split_seed), set[int](), set[str]()
     if len(classes) < 2:
         raise UsageError(f"--specific {c.specific} holds pictures of {len(classes)} classes: give a folder for each class, "
@@ -244,7 +244,7 @@ def write_classes(writer: SplitWriter, config: ImageDataConfig, skipped: Skipped
                              f"training, validation and test (skipped in all: {skipped}): give at least 3")
         for part, pairs in parts.items():
             for example, image in pairs:
-                add_picture(writer, f"specific_{part}", target_name(c.specific), image, label.replace("_", " "), number)
+                add_picture(writer, f"specific_{part}", target, image, label.replace("_", " "), number)
                 if part != "train": held_out.add(example.concept)
     return Classes(list(classes), hashes, held_out)
 

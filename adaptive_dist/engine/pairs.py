@@ -185,6 +185,7 @@ def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int], d
 # %% ../../nbs/engine/pairs.ipynb #451627bc
 PAD, END = 0, 1
 
+# %% ../../nbs/engine/pairs.ipynb #156abca1
 class Vocabulary:
     "Subwords of both languages as numbers from 2 on; 0 is padding (and the beginning), 1 the end of a text."
     def __init__(self, tokenizer: Any): self.tokenizer = tokenizer

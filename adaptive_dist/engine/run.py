@@ -108,6 +108,7 @@ class Experiment(NamedTuple):
         "Stacked batches, each device with its share of the rows of each of them."
         return place(batches, row_sharding(self.mesh, axis=1))
 
+# %% ../../nbs/engine/run.ipynb #70a8ba7f
 Config = TypeVar("Config", bound=RunConfig)
 Build = Callable[[Config], Experiment]
 

@@ -9,6 +9,7 @@ __all__ = ['BLOCK', 'WITHOUT', 'HEAD', 'NOTES', 'Finished', 'read_run', 'Chooser
 
 # %% ../../nbs/engine/selection_report.ipynb #b5f98405
 import contextlib
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from .config import change, from_nested
 from .errors import UsageError
 from .loop import step_keys
 from .metrics import read_metrics, series, write_text
-from .report import Table, page
+from .report import Table, page, png
 from .run import Experiment, file_of, last_share, restore
 from .table import Part, Rows, spread, whole_block
 
@@ -102,9 +103,9 @@ def chooser(run: Finished, module: ModuleType, **changes: Any) -> Chooser:
     return Chooser(experiment, state, score)
 
 # %% ../../nbs/engine/selection_report.ipynb #2f908c4d
-def next_picks(run: Finished, experiment: Experiment) -> tuple[int, Rows]:
+def next_picks(folder: Path, experiment: Experiment) -> tuple[int, Rows]:
     "The step of a run's newest checkpoint, and the rows that the run picks next, in the order in which they are drawn."
-    state = restore(run.folder, experiment)
+    state = restore(folder, experiment)
     reader = experiment.prepare(False)[0] if experiment.prepare else experiment.generic
     batch = jax.tree.map(lambda x: x[0], reader.at(int(state.step), 1))
     picked, _ = jax.jit(experiment.selector.select)(state.selector, step_keys(state)[0], batch)
@@ -112,18 +113,18 @@ def next_picks(run: Finished, experiment: Experiment) -> tuple[int, Rows]:
 
 def latest_picks(module: ModuleType, count: int = 6, width: int = 100) -> Callable[[Path], str]:
     "For `watch`: a function from a run folder of this task to the first `count` examples that are picked at its newest checkpoint."
-    known: dict[Path, tuple[Experiment, int, str]] = {}
+    @functools.cache
+    def of_run(folder): return module.build(configured(read_run(folder), module))
+    @functools.cache
+    def of_checkpoint(folder, newest):
+        experiment = of_run(folder)
+        step, rows = next_picks(folder, experiment)
+        shown = experiment.show or str
+        lines = [f"  {experiment.labels[rows['label'][k]]:.20}: {' '.join(shown(row_of(rows, k)).split())}" for k in range(count)]
+        return "\n".join([f"picked after step {step}:", *(line[:width] for line in lines)])
     def picks(folder: Path) -> str:
-        saved = max(saved_steps(folder/"checkpoints"), default=None)
-        if saved is None: return "no checkpoint yet"
-        if folder not in known: known[folder] = (module.build(configured(read_run(folder), module)), -1, "")
-        experiment, step, text = known[folder]
-        if step < saved:
-            step, rows = next_picks(read_run(folder), experiment)
-            shown = experiment.show or str
-            lines = [f"  {experiment.labels[rows['label'][k]]:.20}: {' '.join(shown(row_of(rows, k)).split())}" for k in range(count)]
-            known[folder] = (experiment, step, text := "\n".join([f"picked after step {step}:", *(line[:width] for line in lines)]))
-        return text
+        saved = saved_steps(folder/"checkpoints")
+        return of_checkpoint(folder, saved[-1]) if saved else "no checkpoint yet"
     return picks
 
 # %% ../../nbs/engine/selection_report.ipynb #a80b04bc
@@ -300,6 +301,6 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
             tables[f"{run.name}: examples"] = examples_table(rows, scores[run.name], data.labels, show, count)
     tables = {"Runs": overview(runs, varied), **tables}
     if len(scores) > 1: tables["Agreement between runs: rank correlation of their scores"] = agreement_table(scores)
-    try: write_text(out, page("What was picked", command, tables, pictures(runs), NOTES, "Pictures"))
+    try: write_text(out, page("What was picked", command, tables, png(pictures(runs)), NOTES, "Pictures"))
     except OSError as e: raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
     return list(scores)

@@ -160,7 +160,7 @@ STUDIES: Mapping[str, Study] = {
 }
 
 # %% ../../nbs/experiments/lm.ipynb #cc0876e8
-def demo(out: Path, steps: int = 1_000, progress: bool = True) -> list[dict[str, Any]]:
+def demo(out: Path, steps: int, progress: bool = True) -> list[dict[str, Any]]:
     "Uniform and SOBA with the reduced preset, side by side: prints two losses and what was picked, writes `curves.png`."
     preset = change(PRESETS["reduced"], steps=steps, fine_tune_steps=0)
     runs = {method: out/method for method in ("uniform", "soba")}

@@ -270,6 +270,7 @@ def fitted(weighting: Weighting, optimizer: optax.GradientTransformation, batch:
         if (found := rank_correlation(np.asarray(score(alpha, _take(batch, held))), wanted[held])) > highest: kept, highest = alpha, found
     return kept
 
+# %% ../../nbs/method/diagnostics.ipynb #4f776083
 def learnability(weighting: Weighting, optimizer: optax.GradientTransformation, batch: Batch, wanted: Float[np.ndarray, " rows"],
                  rng: np.random.Generator, folds: int = 4, replicates: int = 400) -> Estimate:
     "Rank correlation of excess alignments with the scores of networks that have not seen the examples; interval over examples."

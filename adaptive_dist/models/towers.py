@@ -164,6 +164,7 @@ class Towers(nn.Module):
         if self.config.head == "linear" and self.is_initializing(): self.classify(found, tokens)
         return found, self.texts(tokens), self.scale()
 
+# %% ../../nbs/models/towers.ipynb #4470ce64
 def unit(x: Float[Array, "batch space"]) -> Float[Array, "batch space"]:
     "Rows of length one, at least in single precision."
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
