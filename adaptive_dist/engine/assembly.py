@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['METHODS', 'OptimizerConfig', 'inverse_sqrt', 'SelectionConfig', 'BaselineConfig', 'WeightingConfig', 'TaskConfig',
            'Family', 'token_mean', 'generic_reader', 'mixed_reader', 'scored_reader', 'scoring_run', 'scored', 'Method',
-           'make_selector', 'classify', 'replayed', 'assemble']
+           'make_selector', 'classify', 'replayed', 'assemble', 'data_of']
 
 # %% ../../nbs/engine/assembly.ipynb #7fad8f26
 import json
@@ -283,3 +283,8 @@ def assemble(config: TaskConfig, data: Split, family: Family) -> Experiment:
         test=lambda params: losses(params, data.specific_test, data.generic_test) | family.measures(params, data.specific_test),
         prepare=method.prepare and partial(method.prepare, c, data, family), mesh=mesh, files=family.files, show=family.show,
         data=data, weighting=family.weighting)
+
+def data_of(experiment: Experiment) -> Split:
+    "The data of an experiment that `assemble` has made, for the [check](checkup.ipynb) and for [reports](selection_report.ipynb)."
+    assert experiment.data, "this experiment was not assembled from a split"
+    return experiment.data

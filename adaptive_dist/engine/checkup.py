@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GROUPS', 'SPLITS', 'STEPS', 'TUNING', 'LARGE', 'PASSES', 'MEANING', 'RULES', 'CheckConfig', 'short_run', 'Sample',
            'sample', 'joined', 'losses_of', 'Seen', 'measure', 'fine_tuned', 'contrast_trials', 'ratios', 'Cost',
-           'cost', 'checkup', 'data_of', 'wanted_labels', 'summary', 'pictures', 'check_page', 'pair_row', 'validation']
+           'cost', 'checkup', 'wanted_labels', 'summary', 'pictures', 'check_page', 'pair_row', 'validation']
 
 # %% ../../nbs/engine/checkup.ipynb #a5c9ecb8
 import math
@@ -22,7 +22,7 @@ import optax
 from ..method import diagnostics
 from ..method.diagnostics import Aligned, Estimate, Measured, Verdict
 from ..method.problem import Batch, Params
-from .assembly import SelectionConfig, TaskConfig
+from .assembly import SelectionConfig, TaskConfig, data_of
 from .cache import Split
 from .config import setting
 from .errors import UsageError
@@ -229,11 +229,6 @@ def checkup(name: str, config: TaskConfig, build: Build, out: Path | str, settin
     write_json(out/"check.json", found)
     write_text(out/"check.html", check_page(name, command, answer, seen, price, rows, found["labels"], experiment.show))
     return found
-
-def data_of(experiment: Experiment) -> Split:
-    "The data of an experiment that was assembled from a split."
-    assert experiment.data, "the check needs an experiment made by `assemble`"
-    return experiment.data
 
 def wanted_labels(experiment: Experiment, rows: Sample, seen: Seen) -> dict[str, dict[str, float]]:
     "Share of each label in the pool, and among the best-aligned eighth of it."

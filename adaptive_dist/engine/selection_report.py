@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..method.diagnostics import rank_correlation
-from .assembly import TaskConfig
+from .assembly import TaskConfig, data_of
 from .checkpoint import saved_steps
 from .config import change, from_nested
 from .errors import UsageError
@@ -178,8 +178,7 @@ def export_scores(folder: Path | str, load: Callable[[str], ModuleType], out: Pa
     found = chooser(run, module, **({"generic": generic} if generic else {}))
     show = found.experiment.show if text else None
     if text and show is None: raise UsageError(f"the task {run.settings['task']} cannot show its rows as text: leave out --text")
-    data = found.experiment.data
-    assert data, "the experiment was not assembled from a split"
+    data = data_of(found.experiment)
     return write_scores(out, scored_blocks(found, {"generic": data.generic, "generic_test": data.generic_test}, show))
 
 # %% ../../nbs/engine/selection_report.ipynb #f49e9403
@@ -291,8 +290,7 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
     for run in runs:
         if run.settings["method"] in WITHOUT or not saved_steps(run.folder/"checkpoints"): continue
         config, found = configured(run, module), chooser(run, module)
-        data = found.experiment.data
-        assert data, "the experiment was not assembled from a split"
+        data = data_of(found.experiment)
         rows = spread(data.generic, sample) if rows is None else rows
         scores[run.name] = found.score(rows)
         offers = run.records[-1]["step"]*config.batch_size*config.selection.downsampling/len(data.generic)
