@@ -46,8 +46,7 @@ PAIRS: dict[str, Wanted] = {
     "Biology": topic("Biology and health sciences"), "Mathematics": topic("Mathematics"), "Physical sciences": topic("Physical sciences"),
     "Philosophy and religion": topic("Philosophy and religion"), "Security weakness": text("Security weakness"),
     "the generic set itself": text(""), "AWS": text("AWS"), "People": text("People"),
-    **{f"Biology, {n} examples": text("Biology and health sciences", "--specific-size", str(n)) for n in (64, 32, 16)},
-    "Mathematics, 32 examples": text("Mathematics", "--specific-size", "32"),
+    **{f"Biology, {n} examples": text("Biology and health sciences", "--specific-size", str(n)) for n in (64, 16)},
     "translation, mercurial": Wanted("mt", "reduced", ["--specific", "embedded:mercurial"], ("mt", "mercurial")),
     "vision, OpenMoji": Wanted("vision", "reduced", ["--specific", "embedded:openmoji"], ("vision", "openmoji")),
 }
