@@ -338,9 +338,12 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
         for answer, colour in (("yes", "C0"), ("perhaps", "C1"), ("no", "C3")):
             mine = [p for p in some if p["answer"] == answer]
             ax.plot([p["predicted"] for p in mine], [p[name] for p in mine], "o", color=colour, label=answer)
-        for p in some: ax.annotate(p["pair"], (p["predicted"], p[name]), fontsize=6)
+        for k, p in enumerate(sorted(some, key=lambda p: p["predicted"])):
+            side, where = (("left", (4, 3)), ("right", (-4, 3)))[k % 2]
+            ax.annotate(p["pair"], (p["predicted"], p[name]), where, textcoords="offset points", ha=side, fontsize=6)
         ax.axhline(0, color="k", lw=.6)
-        ax.set(xlabel="predicted gain, per step", ylabel="mean gain of the adaptive rules", title=title)
+        ax.set(xlabel="predicted gain, per step", ylabel="mean gain of the adaptive rules", title=title.replace(", ", ",\n"))
+        ax.margins(.2)
         ax.legend()
         x, y = (np.array([p[k] for p in some]) for k in ("predicted", name))
         if len(some) < 6: lines.append(f"Gain {title}: {len(some)} pairs are too few for a correlation.")
