@@ -329,7 +329,8 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
     """A scatter plot of predicted against realised gains, and what there is to say: how many pairs, rank correlations with bootstrap
     intervals over pairs, and the pairs where the answer was wrong."""
     from matplotlib.figure import Figure
-    figure, lines, rng = Figure(figsize=(9, 3.6), layout="constrained"), [], np.random.default_rng(seed)
+    from matplotlib.lines import Line2D
+    figure, lines, rng = Figure(figsize=(10, 3.6), layout="constrained"), [], np.random.default_rng(seed)
     known = [p for p in pairs if p["gain"] is not None]
     lines.append(f"{len(pairs)} pairs checked, {len(known)} of them with finished runs.")
     for ax, (name, title) in zip(figure.subplots(1, 2), (("gain", "over uniform sampling"), (
@@ -338,12 +339,9 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
         for answer, colour in (("yes", "C0"), ("perhaps", "C1"), ("no", "C3")):
             mine = [p for p in some if p["answer"] == answer]
             ax.plot([p["predicted"] for p in mine], [p[name] for p in mine], "o", color=colour, label=answer)
-        for k, p in enumerate(sorted(some, key=lambda p: p["predicted"])):
-            side, where = (("left", (4, 3)), ("right", (-4, 3)))[k % 2]
-            ax.annotate(p["pair"], (p["predicted"], p[name]), where, textcoords="offset points", ha=side, fontsize=6)
+        for p in some: ax.annotate(str(known.index(p) + 1), (p["predicted"], p[name]), (4, 3), textcoords="offset points", fontsize=7)
         ax.axhline(0, color="k", lw=.6)
         ax.set(xlabel="predicted gain, per step", ylabel="mean gain of the adaptive rules", title=title.replace(", ", ",\n"))
-        ax.margins(.2)
         ax.legend()
         x, y = (np.array([p[k] for p in some]) for k in ("predicted", name))
         if len(some) < 6: lines.append(f"Gain {title}: {len(some)} pairs are too few for a correlation.")
@@ -351,6 +349,8 @@ def validation(pairs: Sequence[Mapping[str, Any]], seed: int = 0) -> tuple[Any, 
             draws = rng.integers(len(some), size=(1000, len(some)))
             e = diagnostics.estimate(diagnostics.rank_correlation(x, y), [diagnostics.rank_correlation(x[d], y[d]) for d in draws])
             lines.append(f"Rank correlation with the gain {title}: {e.value:.2f} (95 % {e.low:.2f} to {e.high:.2f}, {len(some)} pairs).")
+    names = [Line2D([], [], ls="", label=f"{k} {p['pair']}") for k, p in enumerate(known, 1)]
+    figure.legend(handles=names, loc="outside right center", handlelength=0, handletextpad=0, fontsize=7)
     wrong = [p for p in known if (p["answer"] == "yes") != (p["gain"] > 0) and p["answer"] != "perhaps"]
     lines += [f"Wrong: {p['pair']}, answer {p['answer']}, gain {p['gain']:+.3f}." for p in wrong] or ["No answer of yes or no was wrong."]
     return figure, "\n".join(lines)
