@@ -68,6 +68,7 @@ def heading(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
     "`HEAD`, and two columns for each further measure."
     return (*HEAD, *(title for name in measures(records) for title in (name, f"{name} after fine-tuning")))
 
+# %% ../../nbs/engine/report.ipynb #2919a3e7
 def summary(records: Sequence[Mapping[str, Any]], target: str) -> list[list[str]]:
     "The rows of a target's table, below `heading`: means and standard errors over seeds."
     mine = [r for r in records if r["target"] == target]
@@ -89,6 +90,7 @@ def summary(records: Sequence[Mapping[str, Any]], target: str) -> list[list[str]
                        for stage in ("", "fine_tuned_"))])
     return rows
 
+# %% ../../nbs/engine/report.ipynb #daca805e
 def loss_table(records: Sequence[Mapping[str, Any]], target: str, without: Sequence[str] = ()) -> Table:
     "Head and rows of a target's table, but for the columns with the titles in `without`."
     head = heading(records)
