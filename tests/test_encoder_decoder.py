@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adaptive_dist.engine.pairs import END, PAD
 from adaptive_dist.models.encoder_decoder import (
-    END,
-    PAD,
     EncoderDecoder,
     EncoderDecoderConfig,
     KeysValues,
