@@ -205,6 +205,7 @@ TARGETS: Mapping[str, tuple[str, str]] = {name: ("--specific", f"embedded:{name}
 STUDIES: Mapping[str, Study] = {
     "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
                      ("mercurial",)),
+    "mixing": Study("proportion of generic pairs in mixing", "uniform,mixing+g=.5,mixing+g=.75,mixing+g=.9", ("mercurial",)),
     "targets": Study("four target domains", "uniform,classifier,soba", tuple(TARGETS)),
     "weighting": Study("kind of weighting network, and the sides it sees", "uniform," + ",".join(
         f"soba+weighting_network={kind}+weighting_sides={which}"
