@@ -40,11 +40,13 @@ def text(label: str, *flags: str, stored: tuple[str, str] | None = None) -> Want
     "A label of the embedded text."
     return Wanted("lm", "small-target", ["--specific", f"embedded:{label}" if label else "embedded", *flags], stored)
 
-def topic(name: str) -> Wanted: return text(name, stored=("topics", name))
+def topic(name: str, study: str = "topics") -> Wanted:
+    "A label of the embedded text that a study has runs on."
+    return text(name, stored=(study, name))
 
 PAIRS: dict[str, Wanted] = {
     "Biology": topic("Biology and health sciences"), "Mathematics": topic("Mathematics"), "Physical sciences": topic("Physical sciences"),
-    "Philosophy and religion": topic("Philosophy and religion"), "Security weakness": text("Security weakness"),
+    "Philosophy and religion": topic("Philosophy and religion"), "Security weakness": topic("Security weakness", "unplanted"),
     "the generic set itself": text(""), "AWS": text("AWS"), "People": text("People"),
     **{f"Biology, {n} examples": text("Biology and health sciences", "--specific-size", str(n)) for n in (64, 16)},
     "translation, mercurial": Wanted("mt", "reduced", ["--specific", "embedded:mercurial"], ("mt", "mercurial")),
