@@ -57,9 +57,9 @@ def uniform_beside(method: str, methods: Iterable[str]) -> str:
 # %% ../../nbs/engine/report.ipynb #a8186bc4
 def gains(records: Sequence[Mapping[str, Any]], name: str = "specific_loss") -> dict[str, Float[np.ndarray, " seeds"]]:
     "What each method gains over uniform sampling with the same seed, in the units of `name`; seeds in order. For records of one target."
-    found: dict[str, dict[int, float]] = {}
+    found: dict[str, dict[int, float]] = {r["method"]: {} for r in records}
     for r in records:
-        if r.get(name) is not None: found.setdefault(r["method"], {})[r["seed"]] = r[name]
+        if r.get(name) is not None: found[r["method"]][r["seed"]] = r[name]
     beside = {m: found.get(plain, {}) for m in found if (plain := uniform_beside(m, found)) != m}
     return {m: np.array([plain[s] - found[m][s] for s in sorted(plain.keys() & found[m].keys())]) for m, plain in beside.items()}
 
@@ -83,13 +83,13 @@ def summary(records: Sequence[Mapping[str, Any]], target: str) -> list[list[str]
     "The rows of a target's table, below `heading`: means and standard errors over seeds."
     mine = [r for r in records if r["target"] == target]
     def of(method, name): return {r["seed"]: r.get(name) for r in mine if r["method"] == method}
-    def gain(method, name): return spread(gains(mine, name).get(method, ()))
+    gained = {name: gains(mine, name) for name in ("specific_loss", "fine_tuned_specific_loss")}
     rows = []
     for method in dict.fromkeys(r["method"] for r in mine):
         picked, base = list(of(method, "target_picked").values()), list(of(method, "target_base").values())
         known = picked[0] is not None and bool(base[0])
-        rows.append([method, *(spread(list(of(method, name).values())) for name in ("specific_loss", "fine_tuned_specific_loss")),
-                     gain(method, "specific_loss"), gain(method, "fine_tuned_specific_loss"),
+        rows.append([method, *(spread(list(of(method, name).values())) for name in gained),
+                     *(spread(of_all.get(method, ())) for of_all in gained.values()),
                      spread(list(of(method, "generic_loss").values())), spread(list(of(method, "steps_per_second").values()), 1),
                      f"{np.mean(picked):.1%}" if known else "", f"{np.mean(picked)/np.mean(base):.1f}" if known else "",
                      *(spread(list(of(method, f"measure/{stage}{name}").values()), 1) for name in measures(records)
