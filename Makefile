@@ -27,9 +27,9 @@ demo: $(RUN) ## Train uniformly and adaptively for a few minutes on the CPU, and
 	$(BIN)/adaptive-dist demo --out runs/demo
 
 test: lint ## Lint; compare modules, README and notebooks; build the site; run notebooks and tests
-	$(BIN)/python tools/check_notebooks.py
-	$(BIN)/python tools/readme.py --check
-	$(CPU) $(BIN)/python tools/docs.py
+	$(BIN)/python tools/notebooks/check_notebooks.py
+	$(BIN)/python tools/notebooks/readme.py --check
+	$(CPU) $(BIN)/python tools/site/docs.py
 	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal
 
@@ -42,19 +42,19 @@ lint: $(DEV) ## ruff and mypy
 	$(BIN)/mypy
 
 docs: $(DEV) ## Build the site into _docs/ (no Quarto needed)
-	$(CPU) $(BIN)/python tools/docs.py
+	$(CPU) $(BIN)/python tools/site/docs.py
 
 lab: $(DEV) ## Open the notebooks in JupyterLab
 	$(BIN)/jupyter lab nbs
 
 notebooks: export ## Run every notebook in place, slow cells too, and clean it (NB="nbs/method/rules.ipynb" for some)
-	$(BIN)/python tools/run_notebooks.py $(NB)
-	$(BIN)/python tools/readme.py
+	$(BIN)/python tools/notebooks/run_notebooks.py $(NB)
+	$(BIN)/python tools/notebooks/readme.py
 
 export: $(DEV) ## Write adaptive_dist/ and README.md from the notebooks, and clean those
 	$(BIN)/nbdev_export
-	$(BIN)/python tools/run_notebooks.py --only-clean
-	$(BIN)/python tools/readme.py
+	$(BIN)/python tools/notebooks/run_notebooks.py --only-clean
+	$(BIN)/python tools/notebooks/readme.py
 
 clean: ## Remove what was built, but not .venv nor runs/
 	rm -rf _proc _docs build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache nbs/nbdev.yml
@@ -72,5 +72,5 @@ $(DEV): $(RUN)
 	@echo "Installing the development tools: half a minute, 0.5 GB"
 	@rm -f $(VENV)/run-* $(VENV)/dev-*
 	@$(PIP) install -r requirements/dev.txt
-	@if [ -d .git ]; then $(BIN)/python tools/install_hooks.py; fi
+	@if [ -d .git ]; then $(BIN)/python tools/notebooks/install_hooks.py; fi
 	@touch $(RUN) $@

@@ -9,15 +9,24 @@ __version__ = "0.1.0"
 
 # nbdev_export writes the line above and leaves the rest of this file alone: public names are listed here by hand.
 from .method import baselines, filtering, rules, weighting
-from .method.baselines import cds, classifier, join, mixing, replay
+from .method.baselines import append_specific, cds, classifier, mixing, replay
 from .method.filtering import Filter, Selection
 from .method.problem import Task, check_task, rows, same_loss
 from .method.rules import Rule
-from .method.selector import Selector, SelectorInfo, SelectorState, adaptive, anograd, dds, soba, uniform
+from .method.selector import (
+    Selector,
+    SelectorInfo,
+    SelectorState,
+    adaptive,
+    anograd,
+    dds,
+    soba,
+    uniform,
+)
 from .method.weighting import Weighting
 
 __all__ = [
     "Filter", "Rule", "Selection", "Selector", "SelectorInfo", "SelectorState", "Task", "Weighting",
-    "adaptive", "anograd", "baselines", "cds", "check_task", "classifier", "dds", "filtering", "join", "mixing", "replay", "rows", "rules",
+    "adaptive", "anograd", "baselines", "cds", "check_task", "classifier", "dds", "filtering", "append_specific", "mixing", "replay", "rows", "rules",
     "same_loss", "soba", "uniform", "weighting",
 ]

@@ -24,15 +24,17 @@ from typing import NoReturn
 import jax
 
 from . import __version__
-from .engine.bench import bench, costs
-from .engine.checkup import CheckConfig, checkup, summary
-from .engine.compare import choice_name, compare, configured, variants
-from .engine.config import Parser, add_settings, from_arguments, settings
-from .engine.errors import UsageError
-from .engine.metrics import write_json
-from .engine.run import Config, device, run
-from .engine.scaling import leads
-from .engine.selection_report import export_scores, write_selection_report
+from .config.arguments import Parser, add_settings, from_arguments
+from .config.errors import UsageError
+from .config.files import write_json
+from .config.settings import settings
+from .report.bench import bench, costs
+from .report.check import CheckConfig, checkup, summary
+from .report.compare import choice_name, compare, configured, variants
+from .report.export import export_scores
+from .report.selection import write_selection_report
+from .train.distributed import is_primary
+from .train.run import Config, device, run
 
 # %% ../nbs/cli.ipynb #eedfd623
 TASKS = {"lm": "adaptive_dist.experiments.lm", "mt": "adaptive_dist.experiments.mt", "vision": "adaptive_dist.experiments.vision"}
@@ -68,7 +70,7 @@ def run_command(task: str, argv: Sequence[str]) -> None:
     config = from_arguments(preset, arguments)
     out = arguments["out"] or Path("runs")/f"{task}-{arguments['preset']}-{config.method}-{config.seed}"
     result = run(task, config, module.build, out, progress=not arguments["quiet"])
-    if not leads(): return
+    if not is_primary(): return
     losses = ", ".join(f"{kind} loss {result[f'{kind}_loss']:.4f}" for kind in ("specific", "generic"))
     tuned = result["fine_tuned_specific_loss"]
     losses += "" if tuned is None else f", specific loss {tuned:.4f} after fine-tuning"
@@ -124,7 +126,7 @@ def compare_command(task: str, argv: Sequence[str]) -> None:
     parser.add_argument("--study", choices=module.STUDIES, default="methods", help=f"named comparison: {studies} [methods]")
     study = module.STUDIES[known(parser, argv).study]
     preset = add_preset(parser, module.PRESETS, argv, study.preset)
-    parser.add_argument("--methods", default=study.methods, help="variants, as in uniform,soba+downsampling=8,mixing+g=.5/.9; values "
+    parser.add_argument("--methods", default=study.methods, help="variants, as in uniform,soba+downsampling=8,mixing+generic_proportion=.5/.9; values "
                         f"separated by / are chosen between on validation data [{study.methods}]".replace("%", "%%"))
     parser.add_argument("--targets", default=",".join(study.targets), help=f"targets by name, from {', '.join(module.TARGETS)}; empty: "
                         f"--specific [{','.join(study.targets)}]")
@@ -162,7 +164,7 @@ def bench_command(argv: Sequence[str]) -> None:
     configs = {choice_name(v, choice): configured(config, choice) for v in variants(arguments["methods"]) for choice in v.choices}
     try: arguments["out"].parent.mkdir(parents=True, exist_ok=True)
     except OSError as e: raise UsageError(f"cannot write to --out {arguments['out']}: {e.strerror}; name another file") from None
-    found = bench({name: module.on_random_data(c) for name, c in configs.items()}, rounds=arguments["rounds"])
+    found = bench({name: module.synthetic_experiment(c) for name, c in configs.items()}, rounds=arguments["rounds"])
     about = {"command": shlex.join(["adaptive-dist", "bench", *argv]), "device": device(), "jax": jax.__version__, "config": asdict(config)}
     write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")

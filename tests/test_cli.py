@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adaptive_dist.cli import main
-from adaptive_dist.engine.config import change, settings
+from adaptive_dist.config.settings import change, settings
 from adaptive_dist.experiments import lm
 
 LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs ignore
@@ -93,7 +93,7 @@ REFUSED_INSIDE = {
     "no steps": (["--steps", "0"], ["--steps 0: must be at least 1"]),
     "huge seed": (["--seed", str(2**32)], ["--seed 4294967296: must be at most 4294967295"]),
     "heads": (["--heads", "3"], ["--heads 3 must divide --width 16"]),
-    "judged": (["--judged", "17"], ["--judged 17 exceeds the big batch of 16", "--downsampling"]),
+    "judged": (["--generic-rows", "17"], ["--generic-rows 17 exceeds the big batch of 16", "--downsampling"]),
     "rounding": (["--method", "anograd", "--derivative", "finite_difference", "--dtype", "bfloat16"], ["mostly rounding in bfloat16"]),
     "unwritable cache": (["--cache", "target.txt/cache"], ["cannot write the cache to target.txt/cache", "--cache"]),
 }

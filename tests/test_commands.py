@@ -16,8 +16,8 @@ import yaml
 from test_cli import TINY, write_texts
 
 from adaptive_dist import cli
-from adaptive_dist.engine.assembly import METHODS
-from adaptive_dist.engine.compare import configured, variants
+from adaptive_dist.report.compare import configured, variants
+from adaptive_dist.train.methods import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = [*TINY, "--generic", "texts", "--generic-test", ".2", "--method", "dds"]

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'PRESETS', 'TOPICS', 'TARGETS', 'COSTS', 'STUDIES', 'lm_task', 'text_loss_of', 'TextWeightingConfig',
-           'make_weighting', 'LMConfig', 'corpus_loss', 'family', 'build', 'on_random_data', 'demo', 'comparison']
+           'make_weighting', 'LMConfig', 'corpus_loss', 'components', 'build', 'synthetic_experiment', 'demo',
+           'comparison']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Mapping
@@ -17,21 +18,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble, token_mean
-from ..engine.cache import Split
-from ..engine.compare import Study
-from ..engine.config import change, setting
-from ..engine.data import DataConfig, decode, prepare
-from ..engine.errors import UsageError
-from ..engine.fine_tuning import FineTuningConfig
-from ..engine.metrics import plot_curves
-from ..engine.run import Experiment, run
-from ..engine.sources import PILE_SETS
-from ..engine.table import Rows
+from ..config.errors import UsageError
+from ..config.settings import change, setting
+from ..data.sources import PILE_SETS
+from ..data.split import Split
+from ..data.table import Rows
+from ..data.text import DataConfig, prepare
+from ..data.vocabulary import decode
 from ..method import weighting as weightings
 from ..method.problem import Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
+from ..report.compare import Study
+from ..report.curves import plot_curves
+from ..train.assemble import TaskComponents, assemble, token_mean
+from ..train.experiment import Experiment
+from ..train.fine_tuning import FineTuningConfig
+from ..train.run import run
+from adaptive_dist.train.settings import (
+    BaselineConfig,
+    OptimizerConfig,
+    SelectionConfig,
+    TaskConfig,
+    WeightingConfig,
+)
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def lm_task(model: ByteTransformer) -> Task:
@@ -72,13 +82,13 @@ def corpus_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Ro
     return token_mean(text_loss_of(model), "tokens", batch)
 
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
-def family(config: LMConfig) -> Family:
+def components(config: LMConfig) -> TaskComponents:
     "What language modelling brings to an experiment. Raises `UsageError` for a model that cannot be."
     m = config.model
     if m.width % m.heads: raise UsageError(f"--heads {m.heads} must divide --width {m.width}")
     model = ByteTransformer(m)
     loss = corpus_loss(model)
-    return Family(name="lm", task=lm_task(model), weighting=make_weighting(config.weighting),
+    return TaskComponents(name="lm", task=lm_task(model), weighting=make_weighting(config.weighting),
                   init_params=lambda key: model.init(key, jnp.zeros((1, m.length), jnp.uint8)),
                   example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss, show=lambda row: decode(row["tokens"]))
 
@@ -88,17 +98,17 @@ def build(config: LMConfig) -> Experiment:
     Raises `UsageError` for unusable data (missing, empty, too small for a batch) and for settings that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    ours = family(config)  # which looks at the settings, before the data are read
+    ours = components(config)  # which looks at the settings, before the data are read
     return assemble(config, prepare(config.data, length=config.model.length), ours)
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2
-def on_random_data(config: LMConfig) -> Experiment:
+def synthetic_experiment(config: LMConfig) -> Experiment:
     "The experiment on random bytes, for two big batches."
     count = 2*config.batch_size*config.selection.downsampling
     tokens = np.random.default_rng(0).integers(1, 256, (count, config.model.length), np.uint8)
     pieces = Rows(tokens=tokens, label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
     data = Split(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,), target=None, report={})
-    return assemble(config, data, family(config))
+    return assemble(config, data, components(config))
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper = LMConfig(data=DataConfig(generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000, specific_limit=20_000))
@@ -107,7 +117,7 @@ _reduced = LMConfig(
     model=ByteTransformerConfig(layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
     weighting=TextWeightingConfig(weighting_embedding=64, weighting_width=64, weighting_learning_rate=3e-3),
-    selection=SelectionConfig(downsampling=32, hvp="finite_difference", curvature_rows=.5, average=.98),
+    selection=SelectionConfig(downsampling=32, hvp="finite_difference", curvature_rows=.5, ema_decay=.98),
     fine_tuning=FineTuningConfig(
         fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3, fine_tune_learning_rate=5e-4, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768))
@@ -119,7 +129,7 @@ PRESETS: Mapping[str, LMConfig] = {
     **{f"paper-{target}": change(_paper, specific=source) for target, source in PUBLISHED.items()},
     "paper-large": change(_paper, width=1024, mlp_width=4096, heads=16),
     "small-target": change(_reduced, steps=1_500, specific_size=256, evaluate_examples=512, cds_steps=750),
-    "bench": change(_reduced, layers=4, length=128, downsampling=16, average=0.),
+    "bench": change(_reduced, layers=4, length=128, downsampling=16, ema_decay=0.),
 }
 
 # %% ../../nbs/experiments/lm.ipynb #f96fe252
@@ -132,7 +142,7 @@ TARGETS: Mapping[str, tuple[str, str]] = {
 COSTS = ("uniform,mixing,classifier,cds,dds+derivative=finite_difference,dds+derivative=exact,anograd+derivative=finite_difference,"
          "anograd+derivative=exact,soba,soba+curvature_rows=1,soba+hvp=exact+curvature_rows=1,dds+update_every=4,anograd+update_every=4,"
          "soba+update_every=4")  # what `adaptive-dist bench` compares
-_all = "uniform,mixing+g=.75/.9/.95,classifier,cds+downsampling=4/16,dds,anograd,soba"
+_all = "uniform,mixing+generic_proportion=.75/.9/.95,classifier,cds+downsampling=4/16,dds,anograd,soba"
 _small = partial(Study, preset="small-target")
 STUDIES: Mapping[str, Study] = {
     "methods": _small("all methods, before and after fine-tuning", _all),
@@ -149,12 +159,12 @@ STUDIES: Mapping[str, Study] = {
                        "soba,soba+update_every=2,soba+update_every=4,soba+v_every=4"),
     "curvature": _small("SOBA's Hessian product and its damping", "uniform,"
                        "soba,soba+hvp=exact+curvature_rows=1,soba+damping=.1,soba+damping=1,"
-                       "soba+hvp=none+damping=1,dds,dds+average=0,anograd+average=0"),
+                       "soba+hvp=none+damping=1,dds,dds+ema_decay=0,anograd+ema_decay=0"),
     "curriculum": _small("the weighting networks of a SOBA run replayed in order, shuffled, or only the last", "uniform,"
                         "soba+store_weighting_every=100,replay+replay_from={1},replay+replay_order=shuffled+replay_from={1},"
                         "replay+replay_order=last+replay_from={1}"),
     "larger": _small("a main model of twice the width", "uniform+width=256+mlp_width=1024,soba+width=256+mlp_width=1024"),
-    "published": Study("the ten published settings", "uniform,mixing+g=.9/.95,classifier+downsampling=256,cds+downsampling=32/64,"
+    "published": Study("the ten published settings", "uniform,mixing+generic_proportion=.9/.95,classifier+downsampling=256,cds+downsampling=32/64,"
                        "dds+downsampling=32/128,anograd+downsampling=32/64/128,soba+downsampling=32/128",
                        tuple(PUBLISHED), "paper"),
 }

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PRESETS', 'TARGETS', 'STUDIES', 'mt_task', 'pair_loss_of', 'PairWeightingConfig', 'sides', 'make_weighting',
-           'DecodingConfig', 'MTConfig', 'scores', 'translations', 'corpus_loss', 'make_model', 'shown_by', 'family',
-           'build', 'on_random_data', 'Translator', 'translator', 'side_by_side']
+           'DecodingConfig', 'MTConfig', 'scores', 'translations', 'corpus_loss', 'make_model', 'shown_by',
+           'components', 'build', 'synthetic_experiment', 'Translator', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
 import json
@@ -18,21 +18,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble, token_mean
-from ..engine.cache import Split
-from ..engine.checkpoint import saved_steps
-from ..engine.compare import Study
-from ..engine.config import change, check, from_nested, setting
-from ..engine.embedded_pairs import Pair, plain
-from ..engine.errors import UsageError
-from ..engine.fine_tuning import FineTuningConfig
-from ..engine.pairs import PairsConfig, Vocabulary, prepare
-from ..engine.run import Experiment, restore, restore_tuned
-from ..engine.table import Rows
+from ..config.errors import UsageError
+from ..config.settings import change, check, from_nested, setting
+from ..data.embedded.pairs import Pair, plain
+from ..data.pairs import PairsConfig, prepare
+from ..data.split import Split
+from ..data.table import Rows
+from ..data.vocabulary import Vocabulary
 from ..method import weighting as weightings
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, pair_loss, translate
+from ..report.compare import Study
+from ..train.assemble import TaskComponents, assemble, token_mean
+from ..train.checkpoint import saved_steps
+from ..train.experiment import Experiment
+from ..train.fine_tuning import FineTuningConfig
+from ..train.run import restore, restore_tuned
+from adaptive_dist.train.settings import (
+    BaselineConfig,
+    OptimizerConfig,
+    SelectionConfig,
+    TaskConfig,
+    WeightingConfig,
+)
 
 # %% ../../nbs/experiments/mt.ipynb #bd309efa
 def mt_task(model: EncoderDecoder) -> Task:
@@ -115,7 +124,7 @@ def shown_by(vocabulary: Vocabulary) -> Callable[[Mapping[str, Any]], str]:
     "A function that makes a text of a row, for reports."
     return lambda row: " → ".join(vocabulary.decode(row[side]) for side in ("source", "target"))
 
-def family(config: MTConfig, vocabulary: Vocabulary | None = None, texts: Sequence[Pair] = ()) -> Family:
+def components(config: MTConfig, vocabulary: Vocabulary | None = None, texts: Sequence[Pair] = ()) -> TaskComponents:
     "What translation brings to an experiment; with a vocabulary and the texts of the specific test pairs, they are translated at the end."
     model, row = make_model(config), jnp.zeros((1, config.model.length), jnp.uint16)
     loss, shown = corpus_loss(model), texts[:config.decoding.translated]
@@ -125,7 +134,7 @@ def family(config: MTConfig, vocabulary: Vocabulary | None = None, texts: Sequen
         return scores(found, [pair.target for pair in shown]) | {"hypotheses.txt": found}
     files = {"sources.txt": [pair.source for pair in shown], "references.txt": [pair.target for pair in shown]} if shown else {}
     if vocabulary: files["vocabulary.json"] = [vocabulary.tokenizer.to_str()]
-    return Family(name="mt", task=mt_task(model), weighting=make_weighting(config.weighting, config.data.vocabulary),
+    return TaskComponents(name="mt", task=mt_task(model), weighting=make_weighting(config.weighting, config.data.vocabulary),
                   init_params=lambda key: model.init(key, row, row), example_loss=pair_loss_of(model),
                   generic_loss=loss, specific_loss=loss, measures=measures, files=files,
                   show=shown_by(vocabulary) if vocabulary else None)
@@ -138,16 +147,16 @@ def build(config: MTConfig) -> Experiment:
     make_model(config)
     config.check_settings(config.model.dtype)
     data, vocabulary, texts = prepare(config.data, length=config.model.length)
-    return assemble(config, data, family(config, vocabulary, texts))
+    return assemble(config, data, components(config, vocabulary, texts))
 
 # %% ../../nbs/experiments/mt.ipynb #27ed982e
-def on_random_data(config: MTConfig) -> Experiment:
+def synthetic_experiment(config: MTConfig) -> Experiment:
     "The experiment on random pairs, for two big batches."
     count, rng = 2*config.batch_size*config.selection.downsampling, np.random.default_rng(0)
     source, target = (rng.integers(1, config.data.vocabulary, (count, config.model.length), np.uint16) for _ in range(2))
     rows = Rows(source=source, target=target, label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
     data = Split(rows, rows, rows, rows, rows, labels=("random",), share=(1.,), target=None, report={})
-    return assemble(config, data, family(config))
+    return assemble(config, data, components(config))
 
 # %% ../../nbs/experiments/mt.ipynb #579d8a3f
 class Translator(NamedTuple):
@@ -180,7 +189,7 @@ def translator(folder: Path, stage: str | None = None, **changes: Any) -> Transl
     tuned, model = saved_steps(folder/"fine_tuned"), make_model(config)
     if stage == "fine_tuned" and not tuned:
         raise UsageError(f"{folder} holds no fine-tuned model: leave out --stage, or run with --fine-tune-steps")
-    experiment = on_random_data(config)
+    experiment = synthetic_experiment(config)
     params = restore_tuned(folder, experiment) if tuned and stage != "trained" else restore(folder, experiment).params
     return Translator(config, model, params, Vocabulary.load(folder/"vocabulary.json"))
 
@@ -194,7 +203,7 @@ _reduced = MTConfig(
     model=EncoderDecoderConfig(layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
     weighting=PairWeightingConfig(weighting_network="bag_of_tokens", weighting_width=64, weighting_learning_rate=3e-3),
-    selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, average=.98),
+    selection=SelectionConfig(downsampling=4, derivative="finite_difference", hvp="finite_difference", curvature_rows=.5, ema_decay=.98),
     fine_tuning=FineTuningConfig(
         fine_tune_steps=600, fine_tune_every=100, fine_tune_patience=2, fine_tune_learning_rate=3e-3, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=400, cds_fine_tune_steps=200))
@@ -203,9 +212,9 @@ PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 # %% ../../nbs/experiments/mt.ipynb #1949ebff
 TARGETS: Mapping[str, tuple[str, str]] = {name: ("--specific", f"embedded:{name}") for name in ("mercurial", "trac", "plone", "gramps")}
 STUDIES: Mapping[str, Study] = {
-    "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
+    "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+generic_proportion=.5/.75/.9,classifier,cds,dds,anograd,soba",
                      ("mercurial",)),
-    "mixing": Study("proportion of generic pairs in mixing", "uniform,mixing+g=.5,mixing+g=.75,mixing+g=.9", ("mercurial",)),
+    "mixing": Study("proportion of generic pairs in mixing", "uniform,mixing+generic_proportion=.5,mixing+generic_proportion=.75,mixing+generic_proportion=.9", ("mercurial",)),
     "targets": Study("four target domains", "uniform,classifier,soba", tuple(TARGETS)),
     "weighting": Study("kind of weighting network, and the sides it sees", "uniform," + ",".join(
         f"soba+weighting_network={kind}+weighting_sides={which}"

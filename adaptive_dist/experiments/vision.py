@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RULES', 'PRESETS', 'TARGETS', 'STUDIES', 'vision_task', 'held_out', 'PairWeightingConfig', 'image_cnn', 'added',
-           'make_weighting', 'VisionConfig', 'check_fit', 'class_captions', 'family', 'build', 'random_rows',
-           'on_random_data']
+           'make_weighting', 'VisionConfig', 'check_fit', 'class_captions', 'components', 'build', 'random_rows',
+           'synthetic_experiment']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
 from collections.abc import Callable, Mapping
@@ -17,20 +17,36 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import UInt8
 
-from ..engine.assembly import BaselineConfig, Family, OptimizerConfig, SelectionConfig, TaskConfig, WeightingConfig, assemble
-from ..engine.cache import Split
-from ..engine.compare import Study
-from ..engine.config import setting
-from ..engine.data import decode
-from ..engine.errors import UsageError
-from ..engine.fine_tuning import FineTuningConfig
-from ..engine.images import ImageDataConfig, prepare
-from ..engine.run import Experiment
-from ..engine.scaling import fetched
-from ..engine.table import Rows, spread, whole_block
+from ..config.errors import UsageError
+from ..config.settings import setting
+from ..data.images import ImageDataConfig, prepare
+from ..data.readers import evenly_spaced, wrapped_block
+from ..data.split import Split
+from ..data.table import Rows
+from ..data.vocabulary import decode
 from ..method.problem import Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
-from ..models.towers import Towers, TowersConfig, augment, class_losses, clip_losses, contrast_with, patches
+from adaptive_dist.models.towers import (
+    Towers,
+    TowersConfig,
+    augment,
+    class_losses,
+    clip_losses,
+    contrast_with,
+    patches,
+)
+from ..report.compare import Study
+from ..train.assemble import TaskComponents, assemble
+from ..train.distributed import bounded_device_get
+from ..train.experiment import Experiment
+from ..train.fine_tuning import FineTuningConfig
+from adaptive_dist.train.settings import (
+    BaselineConfig,
+    OptimizerConfig,
+    SelectionConfig,
+    TaskConfig,
+    WeightingConfig,
+)
 
 # %% ../../nbs/experiments/vision.ipynb #5de9b049
 def vision_task(model: Towers, captions: UInt8[np.ndarray, "classes length"], mixed: bool = False) -> Task:
@@ -63,10 +79,10 @@ def held_out(model: Towers, task: Task, captions: UInt8[np.ndarray, "classes len
         return class_losses(logits, rows["class"]), logits.argmax(1) == rows["class"]
     def generic(params: Params, rows: Rows) -> float:
         size, order = min(batch, len(rows)), np.random.default_rng(0).permutation(len(rows))
-        means = fetched(pairs(params, rows[order[i:i + size]].columns) for i in range(0, len(rows) - size + 1, size))
+        means = bounded_device_get(pairs(params, rows[order[i:i + size]].columns) for i in range(0, len(rows) - size + 1, size))
         return float(np.mean(list(means)))
     def specific(params: Params, rows: Rows) -> tuple[float, float]:
-        found = fetched(one_by_one(params, whole_block(rows, start, 128).columns) for start in range(0, len(rows), 128))
+        found = bounded_device_get(one_by_one(params, wrapped_block(rows, start, 128).columns) for start in range(0, len(rows), 128))
         losses, right = (np.concatenate(x)[:len(rows)] for x in zip(*found, strict=True))
         return float(losses.mean()), float(right.mean())
     return generic, specific
@@ -122,7 +138,7 @@ def check_fit(config: VisionConfig) -> None:
     "`UsageError` for settings that do not fit together."
     m, size = config.model, config.data.image_size
     config.check_settings(m.dtype)
-    divided = {"--parts": config.parts, "--curvature-rows": config.selection.curvature_rows if config.method == "soba" else 1}
+    divided = {"--microbatches": config.microbatches, "--curvature-rows": config.selection.curvature_rows if config.method == "soba" else 1}
     for flag, value in divided.items():
         if value != 1: raise UsageError(f"{flag} {value}: a contrastive loss needs its whole batch at once; use 1, or smaller batches")
     if config.method in RULES and m.head == "linear":
@@ -140,7 +156,7 @@ def class_captions(rows: Rows) -> UInt8[np.ndarray, "classes length"]:
     "The caption of each class, from rows that hold all of them."
     return rows["tokens"][[int(np.argmax(rows["class"] == k)) for k in range(rows["class"].max() + 1)]]
 
-def family(config: VisionConfig, data: Split) -> Family:
+def components(config: VisionConfig, data: Split) -> TaskComponents:
     "What the vision task brings to an experiment. Raises `UsageError` for settings that do not fit together."
     check_fit(config)
     captions = class_captions(data.specific_train)
@@ -148,12 +164,12 @@ def family(config: VisionConfig, data: Split) -> Family:
     task = vision_task(model, captions, mixed=config.method == "mixing")
     generic, specific = held_out(model, vision_task(model, captions), captions, config.batch_size)
     apply: Callable[..., Any] = model.apply
-    others, example = spread(data.generic, config.batch_size).columns, data.specific_train[:1]
+    others, example = evenly_spaced(data.generic, config.batch_size).columns, data.specific_train[:1]
     def example_loss(params, batch):
         vectors = apply(params, others["image"], others["tokens"])
         images, texts, scale = apply(params, batch["image"], batch["tokens"])
         return contrast_with(images, texts, scale, vectors[:2])
-    return Family(name="vision", task=task, weighting=make_weighting(config.weighting),
+    return TaskComponents(name="vision", task=task, weighting=make_weighting(config.weighting),
                   init_params=lambda key: model.init(key, example["image"], example["tokens"]),
                   example_loss=example_loss, generic_loss=generic, specific_loss=lambda params, rows: specific(params, rows)[0],
                   measures=lambda params, rows: {"accuracy": 100*specific(params, rows)[1]},  # in percent
@@ -166,7 +182,7 @@ def build(config: VisionConfig) -> Experiment:
     """
     check_fit(config)
     data = prepare(config.data)
-    return assemble(config, data, family(config, data))
+    return assemble(config, data, components(config, data))
 
 # %% ../../nbs/experiments/vision.ipynb #99dd081f
 def random_rows(config: VisionConfig, count: int, classes: int) -> Rows:
@@ -177,11 +193,11 @@ def random_rows(config: VisionConfig, count: int, classes: int) -> Rows:
                 tokens=rng.integers(1, 256, (count, config.data.caption_length), np.uint8),
                 label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
 
-def on_random_data(config: VisionConfig, classes: int = 9) -> Experiment:
+def synthetic_experiment(config: VisionConfig, classes: int = 9) -> Experiment:
     "The experiment on noise, for two big batches."
     pairs, pictures = (random_rows(config, 2*config.batch_size*config.selection.downsampling, k) for k in (0, classes))
     data = Split(pairs, pictures, pictures, pictures, pairs, labels=("random",), share=(1.,), target=None, report={})
-    return assemble(config, data, family(config, data))
+    return assemble(config, data, components(config, data))
 
 # %% ../../nbs/experiments/vision.ipynb #88b53484
 _reduced = VisionConfig(
@@ -191,7 +207,7 @@ _reduced = VisionConfig(
                        contrast=.1, dtype="float32"),
     optimizer=OptimizerConfig(warmup=100),
     weighting=PairWeightingConfig(weighting_network="image", weighting_width=32, weighting_patch=6, weighting_learning_rate=5e-4),
-    selection=SelectionConfig(downsampling=8, hvp="finite_difference", v_learning_rate=3e-4, average=.98),
+    selection=SelectionConfig(downsampling=8, hvp="finite_difference", v_learning_rate=3e-4, ema_decay=.98),
     fine_tuning=FineTuningConfig(
         fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3, fine_tune_learning_rate=1e-3, fine_tune_rates=2),
     baseline=BaselineConfig(cds_steps=500, cds_fine_tune_steps=200))
@@ -199,13 +215,13 @@ _paper = VisionConfig(
     steps=100_000, batch_size=1_024, optimizer=OptimizerConfig(learning_rate=5e-4, warmup=2_000),
     data=ImageDataConfig(generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128, test_per_class=35, generic_test=.001,
                          workers=16),
-    selection=SelectionConfig(downsampling=8, hvp="finite_difference", average=.98),
+    selection=SelectionConfig(downsampling=8, hvp="finite_difference", ema_decay=.98),
     fine_tuning=FineTuningConfig(fine_tune_steps=2_000, fine_tune_every=100, fine_tune_learning_rate=1e-4))
 
 PRESETS: Mapping[str, VisionConfig] = {"reduced": _reduced, "paper": _paper}
 TARGETS: Mapping[str, tuple[str, str]] = {"openmoji": ("--specific", "embedded:openmoji"), "imagenet67": ("--specific", "imagenet67")}
 STUDIES: Mapping[str, Study] = {
-    "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+g=.5/.75/.9,classifier,cds,dds,anograd,soba",
+    "methods": Study("all methods, before and after fine-tuning", "uniform,mixing+generic_proportion=.5/.75/.9,classifier,cds,dds,anograd,soba",
                      ("openmoji",)),
     "weighting": Study("what the weighting network looks at", "uniform,soba+weighting_network=image,soba+weighting_network=caption,"
                        "soba+weighting_network=both", ("openmoji",)),

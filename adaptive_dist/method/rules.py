@@ -104,25 +104,25 @@ def start_average(like: PyTree) -> AverageState:
     return AverageState(optax.tree.zeros_like(like), jnp.zeros(()))
 
 def averaged(state: AverageState, new: PyTree, decay: float) -> tuple[PyTree, AverageState]:
-    r"Bias-corrected exponential moving average: $m\leftarrow\beta m+(1-\beta)g$, read as $m/(1-\beta^t)$. A decay of 0 returns `new`."
+    r"Bias-corrected exponential moving ema_decay: $m\leftarrow\beta m+(1-\beta)g$, read as $m/(1-\beta^t)$. A decay of 0 returns `new`."
     mean = jax.tree.map(lambda m, g: decay*m + (1 - decay)*g, state.mean, new)
     weight = decay*state.weight + (1 - decay)
     return optax.tree.scale(1/weight, mean), AverageState(mean, weight)
 
 # %% ../../nbs/method/rules.ipynb #e26a7950
-def dds(derivative: Kind = "exact", average: float = 0.) -> Rule:
+def dds(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
     r"""Differentiable data selection: $u=-g_s$.
 
-    Work in forward passes: 3 for $g_s$, 3 (`exact`) or 2 for the scores. `average` is the decay of the moving average of $g_s$ in [0, 1).
+    Work in forward passes: 3 for $g_s$, 3 (`exact`) or 2 for the scores. `ema_decay` is the decay of the moving average of $g_s$ in [0, 1).
     Raises `ValueError` for an unknown derivative or a decay out of range. Source: Wang et al. 2020; Grangier et al. 2024, section 3.
     """
     differentiate = _derivative(derivative)
-    _check_decay(average)
-    def init(params): return start_average(params) if average else ()
+    _check_decay(ema_decay)
+    def init(params): return start_average(params) if ema_decay else ()
 
     def judge(state, params, losses):
         specific_loss, g_s = specific_gradient(losses, params)
-        smooth, state = averaged(state, g_s, average) if average else (g_s, state)
+        smooth, state = averaged(state, g_s, ema_decay) if ema_decay else (g_s, state)
         u = optax.tree.scale(-1., smooth)
         s = differentiate(losses.generic, params, u)
         return s, state, DirectionInfo(specific_loss, optax.tree.norm(g_s), optax.tree.norm(u))
@@ -133,30 +133,30 @@ def _derivative(name: str) -> Derivative:
     if name not in DERIVATIVES: raise ValueError(f"unknown derivative {name!r}: choose one of {', '.join(DERIVATIVES)}")
     return DERIVATIVES[name]
 
-def _check_decay(average: float) -> None:
-    if not 0 <= average < 1: raise ValueError(f"average={average!r} must be a decay in [0, 1); 0 uses each batch by itself")
+def _check_decay(ema_decay: float) -> None:
+    if not 0 <= ema_decay < 1: raise ValueError(f"ema_decay={ema_decay!r} must be a decay in [0, 1); 0 uses each batch by itself")
 
 # %% ../../nbs/method/rules.ipynb #64f9f333
-def anograd(derivative: Kind = "exact", average: float = 0.) -> Rule:
+def anograd(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
     r"""Ascends the normalised alignment $\langle g_s,g_w\rangle/\lVert g_w\rVert$.
 
     $$u=-\Big(\frac{g_s}{\lVert g_w\rVert}-\frac{\langle g_w,g_s\rangle}{\lVert g_w\rVert^3}\,g_w\Big)$$
 
-    Work in forward passes: 3 for $g_s$ and 5 (`exact`) or 4 for $g_w$ and the scores, which share a forward pass. `average` is the
+    Work in forward passes: 3 for $g_s$ and 5 (`exact`) or 4 for $g_w$ and the scores, which share a forward pass. `ema_decay` is the
     decay in [0, 1) of the moving averages of $g_s$ and $g_w$. Raises `ValueError` for an unknown derivative or a decay out of range.
     Source: Grangier et al. 2024, section 3.
     """
     differentiate = _derivative(derivative)
-    _check_decay(average)
-    def init(params): return (start_average(params), start_average(params)) if average else ()
+    _check_decay(ema_decay)
+    def init(params): return (start_average(params), start_average(params)) if ema_decay else ()
 
     def judge(state, params, losses):
         specific_loss, g_s = specific_gradient(losses, params)
         values, g_w = generic_gradient(losses, params)
         norm_s = optax.tree.norm(g_s)
-        if average:
-            g_s, for_s = averaged(state[0], g_s, average)
-            g_w, for_w = averaged(state[1], g_w, average)
+        if ema_decay:
+            g_s, for_s = averaged(state[0], g_s, ema_decay)
+            g_w, for_w = averaged(state[1], g_w, ema_decay)
             state = (for_s, for_w)
         norm = optax.tree.norm(g_w)
         shared = optax.tree.vdot(g_w, g_s)/norm**3

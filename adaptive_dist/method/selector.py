@@ -65,7 +65,7 @@ class Selector(NamedTuple):
 def adaptive(
     task: Task, weighting: Weighting, rule: Rule, *,
     batch_size: int,                                       # rows to train on, of each big batch
-    judged: int | None = None,                             # rows of the uniform generic batch; `batch_size` by default
+    generic_rows: int | None = None,                             # rows of the uniform generic batch; `batch_size` by default
     optimizer: optax.GradientTransformation | None = None, # of the weighting network; Adam of rate 1e-3 by default
     filter: Filter = filtering.gumbel_top_k,
     every: int = 1,                                        # steps between updates of the weighting network
@@ -74,9 +74,9 @@ def adaptive(
 
     Raises `ValueError` for sizes below 1, and on first use for a big batch with fewer rows than are to be drawn from it.
     """
-    judged = batch_size if judged is None else judged
+    generic_rows = batch_size if generic_rows is None else generic_rows
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
-    check_counts(batch_size=batch_size, judged=judged, every=every)
+    check_counts(batch_size=batch_size, generic_rows=generic_rows, every=every)
 
     def init(key, params, example_batch):
         alpha = weighting.init(key, example_batch)
@@ -88,8 +88,8 @@ def adaptive(
 
     def learn(state, key, params, big_batch, specific_batch):
         for_rows, for_generic, for_specific = jax.random.split(key, 3)
-        large = check_size(big_batch, judged)
-        batch = rows(big_batch, filtering.uniform(for_rows, jnp.zeros(large), judged).picked)
+        large = check_size(big_batch, generic_rows)
+        batch = rows(big_batch, filtering.uniform(for_rows, jnp.zeros(large), generic_rows).picked)
         scores, pull_back = jax.vjp(lambda alpha: weighting.score(alpha, batch), state.alpha)
         losses = Losses(
             generic=lambda p, some=slice(None): task.generic(p, jax.tree.map(lambda x: x[some], batch), for_generic),
@@ -131,27 +131,27 @@ def soba(task: Task, weighting: Weighting, *, batch_size: int, hvp: rules.HVP = 
          v_optimizer: optax.GradientTransformation | None = None, v_every: int = 1, curvature_rows: float = 1., **options) -> Selector:
     r"""SOBA: examples are judged along $u=v$, with $v\approx-H^{-1}g_s$ learnt beside the model; see `rules.soba`.
 
-    `options` are `judged`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
+    `options` are `generic_rows`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
     Source: Grangier et al. 2024, section 3.
     """
     return adaptive(task, weighting, rules.soba(hvp, damping, v_optimizer, v_every, curvature_rows), batch_size=batch_size, **options)
 
-def dds(task: Task, weighting: Weighting, *, batch_size: int, derivative: rules.Kind = "exact", average: float = 0., **options) -> Selector:
+def dds(task: Task, weighting: Weighting, *, batch_size: int, derivative: rules.Kind = "exact", ema_decay: float = 0., **options) -> Selector:
     r"""DDS: examples are judged along $u=-g_s$; see `rules.dds`.
 
-    `options` are `judged`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
+    `options` are `generic_rows`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
     Source: Wang et al. 2020; Grangier et al. 2024, section 3.
     """
-    return adaptive(task, weighting, rules.dds(derivative, average), batch_size=batch_size, **options)
+    return adaptive(task, weighting, rules.dds(derivative, ema_decay), batch_size=batch_size, **options)
 
-def anograd(task: Task, weighting: Weighting, *, batch_size: int, derivative: rules.Kind = "exact", average: float = 0.,
+def anograd(task: Task, weighting: Weighting, *, batch_size: int, derivative: rules.Kind = "exact", ema_decay: float = 0.,
             **options) -> Selector:
     r"""Anograd: examples are judged along the direction that raises $\langle g_s,g_w\rangle/\lVert g_w\rVert$; see `rules.anograd`.
 
-    `options` are `judged`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
+    `options` are `generic_rows`, `optimizer`, `filter` and `every` of `adaptive`. Raises `ValueError` for settings out of range.
     Source: Grangier et al. 2024, section 3.
     """
-    return adaptive(task, weighting, rules.anograd(derivative, average), batch_size=batch_size, **options)
+    return adaptive(task, weighting, rules.anograd(derivative, ema_decay), batch_size=batch_size, **options)
 
 def stateless(select: Callable[[Any, PRNGKeyArray, Batch], Selection],
               score: Callable[[Any, Batch], Float[Array, " batch"]] = lambda state, batch: jnp.zeros(batch_rows(batch))) -> Selector:

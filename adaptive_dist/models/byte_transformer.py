@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
-from ..engine.config import setting
+from ..config.settings import setting
 from ..method.problem import Params
 
 # %% ../../nbs/models/byte_transformer.ipynb #f0899bf3

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer, PRNGKeyArray
 
-from ..engine.config import setting
-from ..engine.pairs import END, PAD
+from ..config.settings import setting
+from ..data.vocabulary import END, PAD
 from ..method.problem import Params
 
 # %% ../../nbs/models/encoder_decoder.ipynb #37e4b3ad

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Integer, PRNGKeyArray, Shaped
 
-from ..engine.config import setting
+from ..config.settings import setting
 
 # %% ../../nbs/models/towers.ipynb #2903e56a
 @dataclass(frozen=True)

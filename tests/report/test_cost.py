@@ -1,0 +1,25 @@
+"Compiled work per step, as a ratio to uniform. Counted by the compiler, so noise-free; the benchmark's small configuration."
+import pytest
+
+from adaptive_dist.config.settings import change
+from adaptive_dist.experiments import lm
+from adaptive_dist.train.experiment import step_flops
+
+def flops(**settings): return step_flops(lm.build(change(lm.PRESETS["bench"], **settings)))
+
+@pytest.fixture(scope="module")
+def uniform(): return flops(method="uniform")
+
+@pytest.mark.parametrize("limit, settings", [
+    (5.2, dict(method="soba", hvp="exact", curvature_rows=1.)),
+    (3.6, dict(method="soba", hvp="finite_difference", curvature_rows=.5)),
+    (3.3, dict(method="dds", derivative="exact")),
+    (4.0, dict(method="anograd", derivative="exact")),
+    (2.8, dict(method="dds", derivative="finite_difference")),
+    (3.5, dict(method="anograd", derivative="finite_difference")),
+    (1.1, dict(method="mixing")),
+    (2.2, dict(method="mixing", mixing="two_gradients")),
+    (1.1, dict(method="cds")),
+    (1.3, dict(method="classifier")),
+    (1.3, dict(method="importance"))])
+def test_flops_per_step(limit, settings, uniform): assert flops(**settings)/uniform < limit
