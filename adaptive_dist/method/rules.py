@@ -32,7 +32,7 @@ def exact(f: Callable, params: Params, direction: Params, here: PyTree | None = 
     del here
     return jax.jvp(f, (params,), (direction,))[1]
 
-# %% ../../nbs/method/rules.ipynb #2d8903b9
+# %% ../../nbs/method/rules.ipynb #3117d3d4
 def finite_difference(f: Callable, params: Params, direction: Params,
                       here: PyTree | None = None, step: float = 3e-4) -> PyTree:
     r"""The derivative of `f` at `params` along `direction`, by a difference of two values.
@@ -53,7 +53,7 @@ def finite_difference(f: Callable, params: Params, direction: Params,
                         else (here, at(epsilon/10), epsilon/10))
     return jax.tree.map(lambda a, b: (b - a)/width, low, high)
 
-# %% ../../nbs/method/rules.ipynb #489276f8
+# %% ../../nbs/method/rules.ipynb #aff3d854
 DERIVATIVES: dict[str, Derivative] = {"exact": exact, "finite_difference": finite_difference}
 
 def derivative_named(name: str) -> Derivative:
@@ -74,7 +74,7 @@ class Losses(NamedTuple):
     specific: Callable[[Params], Float[Array, " specific"]]
     scores: Float[Array, " batch"]
 
-# %% ../../nbs/method/rules.ipynb #c9d614e3
+# %% ../../nbs/method/rules.ipynb #553f9948
 class Rule(NamedTuple):
     r"""How examples are judged: a pair of pure functions, as in optax.
 
@@ -97,7 +97,7 @@ def weighted_alignment(scores: Float[Array, " batch"],
     """
     return jax.nn.softmax(scores) @ jax.lax.stop_gradient(alignments)
 
-# %% ../../nbs/method/rules.ipynb #02559ae6
+# %% ../../nbs/method/rules.ipynb #bede59c9
 def specific_gradient(losses: Losses, params: Params) -> tuple[Float[Array, ""], Params]:
     r"Mean specific loss and its gradient $g_s$."
     return jax.value_and_grad(lambda p: losses.specific(p).mean())(params)
@@ -112,12 +112,12 @@ class AverageState(NamedTuple):
     mean: PyTree
     weight: Float[Array, ""]
 
-# %% ../../nbs/method/rules.ipynb #860db589
+# %% ../../nbs/method/rules.ipynb #042dcb69
 def start_average(like: PyTree) -> AverageState:
     "An average of nothing yet."
     return AverageState(optax.tree.zeros_like(like), jnp.zeros(()))
 
-# %% ../../nbs/method/rules.ipynb #43ee3e34
+# %% ../../nbs/method/rules.ipynb #e27a2266
 def averaged(state: AverageState, new: PyTree, decay: float) -> tuple[PyTree, AverageState]:
     r"""Bias-corrected exponential moving average: $m\leftarrow\beta m+(1-\beta)g$.
 
@@ -127,14 +127,14 @@ def averaged(state: AverageState, new: PyTree, decay: float) -> tuple[PyTree, Av
     weight = decay*state.weight + (1 - decay)
     return optax.tree.scale(1/weight, mean), AverageState(mean, weight)
 
-# %% ../../nbs/method/rules.ipynb #a91651c9
+# %% ../../nbs/method/rules.ipynb #724b5f96
 def check_decay(ema_decay: float) -> None:
     "`ValueError` for the decay of a moving average outside [0, 1)."
     if not 0 <= ema_decay < 1:
         raise ValueError(f"ema_decay={ema_decay!r} must be a decay in [0, 1); 0 uses each batch "
                          "by itself")
 
-# %% ../../nbs/method/rules.ipynb #56d59de3
+# %% ../../nbs/method/rules.ipynb #de73d4aa
 class DirectionInfo(NamedTuple):
     """What a rule saw on its way.
 
@@ -167,7 +167,7 @@ def dds_rule(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
 
     return Rule(init, judge)
 
-# %% ../../nbs/method/rules.ipynb #e06a103d
+# %% ../../nbs/method/rules.ipynb #63fc30fd
 def generic_gradient(losses: Losses, params: Params,
                      rows: slice = slice(None)) -> tuple[Float[Array, " rows"], Params]:
     r"""Losses of some rows of the generic batch, and the gradient $g_w=\sum_iw_i\nabla\ell_i$.
@@ -177,7 +177,7 @@ def generic_gradient(losses: Losses, params: Params,
     values, pull_back = jax.vjp(lambda p: losses.generic(p, rows), params)
     return values, pull_back(jax.nn.softmax(losses.scores[rows]))[0]
 
-# %% ../../nbs/method/rules.ipynb #aef0c0c3
+# %% ../../nbs/method/rules.ipynb #343235f2
 def anograd_direction(g_s: Params, g_w: Params) -> Params:
     r"$u=-\big(g_s/\lVert g_w\rVert-\langle g_w,g_s\rangle\,g_w/\lVert g_w\rVert^3\big)$."
     norm = optax.tree.norm(g_w)
@@ -188,13 +188,10 @@ def anograd_direction(g_s: Params, g_w: Params) -> Params:
 def anograd_rule(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
     r"""Ascends the normalised inner product $\langle g_s,g_w\rangle/\lVert g_w\rVert$.
 
-    $$u=-\Big(\frac{g_s}{\lVert g_w\rVert}
-    -\frac{\langle g_w,g_s\rangle}{\lVert g_w\rVert^3}\,g_w\Big)$$
-
-    Work in forward passes: 3 for $g_s$ and 5 (`exact`) or 4 for $g_w$ and the alignments, which
-    share a forward pass. `ema_decay` is the decay in [0, 1) of the moving averages of $g_s$ and $g_w$.
-    Raises `ValueError` for an unknown derivative or a decay out of range.
-    Source: Grangier et al. 2024, section 3.
+    $u$ is `anograd_direction`. Work in forward passes: 3 for $g_s$ and 5 (`exact`) or 4 for $g_w$
+    and the alignments, which share a forward pass. `ema_decay` is the decay in [0, 1) of the moving
+    averages of $g_s$ and $g_w$. Raises `ValueError` for an unknown derivative or a decay out of
+    range. Source: Grangier et al. 2024, section 3.
     """
     differentiate = derivative_named(derivative)
     check_decay(ema_decay)
@@ -208,14 +205,14 @@ def anograd_rule(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
         if ema_decay:
             g_s, for_s = averaged(state[0], g_s, ema_decay)
             g_w, for_w = averaged(state[1], g_w, ema_decay)
-            state = (for_s, for_w)
+            state = for_s, for_w
         u = anograd_direction(g_s, g_w)
         alignments = differentiate(losses.generic, params, u, values)
         return alignments, state, DirectionInfo(loss, norm_s, optax.tree.norm(u))
 
     return Rule(init, judge)
 
-# %% ../../nbs/method/rules.ipynb #7558eb8b
+# %% ../../nbs/method/rules.ipynb #0b006967
 def alignments_and_product(
     losses: Losses, params: Params, v: Params, hvp: HVP, curvature_rows: float,
 ) -> tuple[Float[Array, " batch"], Params]:
@@ -244,7 +241,7 @@ class SobaState(NamedTuple):
     v_optimizer: optax.OptState
     step: Int[Array, ""]
 
-# %% ../../nbs/method/rules.ipynb #407da5a9
+# %% ../../nbs/method/rules.ipynb #060ccff2
 class SobaInfo(NamedTuple):
     r"""What SOBA saw on its way.
 
@@ -259,7 +256,7 @@ class SobaInfo(NamedTuple):
     direction_norm: Float[Array, ""]
     residual: Float[Array, ""]
 
-# %% ../../nbs/method/rules.ipynb #9809d709
+# %% ../../nbs/method/rules.ipynb #b2633541
 def check_soba(hvp: HVP, damping: float, v_every: int, curvature_rows: float) -> None:
     "`ValueError` for settings of SOBA out of range."
     if hvp not in (*DERIVATIVES, "none"):
@@ -271,7 +268,11 @@ def check_soba(hvp: HVP, damping: float, v_every: int, curvature_rows: float) ->
     if not 0 < curvature_rows <= 1:
         raise ValueError(f"curvature_rows={curvature_rows!r} must be a share in (0, 1]")
 
-# %% ../../nbs/method/rules.ipynb #35e223de
+# %% ../../nbs/method/rules.ipynb #d387c7fb
+def _where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
+
+# %% ../../nbs/method/rules.ipynb #06742614
 def follow_v(state: SobaState, params: Params, losses: Losses, *, hvp: HVP, damping: float,
              optimizer: optax.GradientTransformation, curvature_rows: float,
              ) -> tuple[Float[Array, " batch"], SobaState, SobaInfo]:
@@ -290,11 +291,7 @@ def follow_v(state: SobaState, params: Params, losses: Losses, *, hvp: HVP, damp
     v, v_state = move(v, v_state, residual)
     return alignments, SobaState(v, v_state, state.step + 1), info
 
-# %% ../../nbs/method/rules.ipynb #d387c7fb
-def _where(condition: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), yes, no)
-
-# %% ../../nbs/method/rules.ipynb #a00af197
+# %% ../../nbs/method/rules.ipynb #c8f8afbf
 def hold_v(state: SobaState, params: Params, losses: Losses,
            hvp: HVP) -> tuple[Float[Array, " batch"], SobaState, SobaInfo]:
     "Alignments with $v$ as it is; what would need a gradient is not a number."

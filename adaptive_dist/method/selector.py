@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Learn', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
            'SelectorState', 'SelectorInfo', 'make_learn', 'at_intervals', 'adaptive', 'dds', 'anograd', 'soba',
-           'AlgorithmState', 'AlgorithmInfo', 'algorithm_step', 'algorithm_init', 'make_step']
+           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1: raise ValueError(f"{name}={value!r} must be at least 1")
 
-# %% ../../nbs/method/selector.ipynb #7383ef00
+# %% ../../nbs/method/selector.ipynb #d708932f
 def check_size(big_batch: Batch, size: int) -> int:
     "The number of rows of a big batch; `ValueError` if it is below `size`."
     large = batch_rows(big_batch)
@@ -59,7 +59,7 @@ def check_size(big_batch: Batch, size: int) -> int:
                          "make it larger")
     return large
 
-# %% ../../nbs/method/selector.ipynb #46feac13
+# %% ../../nbs/method/selector.ipynb #4a871c84
 def stateless(select: Callable[[Any, PRNGKeyArray, Batch], Selection],
               score: Callable[[Any, Batch], Float[Array, " batch"]] | None = None) -> Selector:
     "A selector that carries nothing and learns nothing; it has scores if `score` is given."
@@ -71,12 +71,12 @@ def stateless(select: Callable[[Any, PRNGKeyArray, Batch], Selection],
 
     return Selector(init, select, update, score)
 
-# %% ../../nbs/method/selector.ipynb #68df8067
+# %% ../../nbs/method/selector.ipynb #44130c48
 def uniform_rows(key: PRNGKeyArray, big_batch: Batch, size: int) -> Selection:
     "`size` rows of a big batch with equal chances; `ValueError` if it has fewer."
     return filtering.uniform_subset(key, jnp.zeros(check_size(big_batch, size)), size)
 
-# %% ../../nbs/method/selector.ipynb #d9545569
+# %% ../../nbs/method/selector.ipynb #05ea609f
 def uniform(*, batch_size: int) -> Selector:
     """Draws `batch_size` rows of each big batch with equal chances, and learns nothing.
 
@@ -87,7 +87,7 @@ def uniform(*, batch_size: int) -> Selector:
         return uniform_rows(key, big_batch, batch_size)
     return stateless(select)
 
-# %% ../../nbs/method/selector.ipynb #78a496ad
+# %% ../../nbs/method/selector.ipynb #a4f46951
 class SelectorState(NamedTuple):
     """What a selector carries from step to step.
 
@@ -101,7 +101,7 @@ class SelectorState(NamedTuple):
     rule: Any
     step: Int[Array, ""]
 
-# %% ../../nbs/method/selector.ipynb #63277b63
+# %% ../../nbs/method/selector.ipynb #ba6a4081
 class SelectorInfo(NamedTuple):
     r"""What an update saw; only for looking at. Not a number where a step measured nothing.
 
@@ -117,12 +117,12 @@ class SelectorInfo(NamedTuple):
     gradient_norm: Float[Array, ""]
     rule: Any
 
-# %% ../../nbs/method/selector.ipynb #4dce15a4
+# %% ../../nbs/method/selector.ipynb #23196c53
 def _correlation(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
     a, b = a - a.mean(), b - b.mean()
     return a @ b/jnp.maximum(jnp.linalg.norm(a)*jnp.linalg.norm(b), jnp.finfo(a.dtype).tiny)
 
-# %% ../../nbs/method/selector.ipynb #91550a90
+# %% ../../nbs/method/selector.ipynb #0457892c
 Learn = Callable[[SelectorState, PRNGKeyArray, Params, Batch, Batch],
                  tuple[SelectorState, SelectorInfo]]
 
@@ -152,7 +152,7 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         return SelectorState(alpha, opt_state, rule_state, state.step + 1), info
     return learn
 
-# %% ../../nbs/method/selector.ipynb #67b2d0f0
+# %% ../../nbs/method/selector.ipynb #2817e5cc
 def at_intervals(learn: Learn, update_every: int) -> Learn:
     "Learn at the first of every `update_every` updates; at the others count, and see nothing."
     if update_every == 1: return learn
@@ -219,7 +219,7 @@ def dds(
         task, weighting, rules.dds_rule(derivative, ema_decay), batch_size=batch_size,
         generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #1d306dbc
+# %% ../../nbs/method/selector.ipynb #6606e31e
 def anograd(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
@@ -236,7 +236,7 @@ def anograd(
         task, weighting, rules.anograd_rule(derivative, ema_decay), batch_size=batch_size,
         generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #f7d1c68a
+# %% ../../nbs/method/selector.ipynb #d1a41afb
 def soba(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
@@ -257,7 +257,7 @@ def soba(
         task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
         update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #b768ad10
+# %% ../../nbs/method/selector.ipynb #1c9dcd26
 class AlgorithmState(NamedTuple):
     """What Algorithm 1 carries from step to step.
 
@@ -269,7 +269,16 @@ class AlgorithmState(NamedTuple):
     optimizer: optax.OptState
     selector: Any
 
-# %% ../../nbs/method/selector.ipynb #e4cc5ee9
+# %% ../../nbs/method/selector.ipynb #d4bdc0e7
+def algorithm_init(key: PRNGKeyArray, params: Params, selector: Selector,
+                   optimizer: optax.GradientTransformation,
+                   example_batch: Batch) -> AlgorithmState:
+    "The state before the first step; the example is a batch of generic rows."
+    learnable, _ = problem.split_params(params)
+    selector_state = selector.init(key, params, example_batch)
+    return AlgorithmState(params, optimizer.init(learnable), selector_state)
+
+# %% ../../nbs/method/selector.ipynb #fcc1bbce
 class AlgorithmInfo(NamedTuple):
     """What a step of Algorithm 1 saw; only for looking at.
 
@@ -281,7 +290,7 @@ class AlgorithmInfo(NamedTuple):
     picked: Int[Array, " small"]
     selector: Any
 
-# %% ../../nbs/method/selector.ipynb #27a953f4
+# %% ../../nbs/method/selector.ipynb #760230da
 AlgorithmStep = Callable[[AlgorithmState, PRNGKeyArray, Batch, Batch],
                          tuple[AlgorithmState, AlgorithmInfo]]
 
@@ -311,16 +320,7 @@ def algorithm_step(task: Task, selector: Selector,
         return state, AlgorithmInfo(value, picked, info)
     return step
 
-# %% ../../nbs/method/selector.ipynb #5d852800
-def algorithm_init(key: PRNGKeyArray, params: Params, selector: Selector,
-                   optimizer: optax.GradientTransformation,
-                   example_batch: Batch) -> AlgorithmState:
-    "The state before the first step; the example is a batch of generic rows."
-    learnable, _ = problem.split_params(params)
-    selector_state = selector.init(key, params, example_batch)
-    return AlgorithmState(params, optimizer.init(learnable), selector_state)
-
-# %% ../../nbs/method/selector.ipynb #9b2eb0b2
+# %% ../../nbs/method/selector.ipynb #dc710e1f
 def make_step(task: Task, selector: Selector,
               optimizer: optax.GradientTransformation) -> AlgorithmStep:
     """`algorithm_step`, compiled, with its state donated: `state, info = step(state, key, ...)`.
