@@ -142,9 +142,10 @@ def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
             state, new = one(carry[0], at)
             return state, jax.tree.map(lambda table, x: table.at[at].set(x), carry[1], new)
         seen = _blank(batch_rows(generic), jax.eval_shape(one, state, 0)[1])
-        state, seen = jax.lax.fori_loop(0, count, record, (state, seen))
+        state, (loss, norm, picked, info) = jax.lax.fori_loop(0, count, record, (state, seen))
         scores = _scores(selector, state.selector, jax.tree.map(lambda x: x[count - 1], generic))
-        return state, ChunkInfo(*seen, relative_entropy(scores), effective_sample_size(scores))
+        return state, ChunkInfo(loss, norm, picked, info,
+                                relative_entropy(scores), effective_sample_size(scores))
     return chunk
 
 # %% ../../nbs/train/loop.ipynb #664a0a6a
