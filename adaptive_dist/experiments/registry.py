@@ -9,7 +9,7 @@ __all__ = ['TASKS', 'TASK_GROUP', 'task_names', 'load_task']
 import importlib
 from collections.abc import Mapping
 
-from ..config.errors import UsageError
+from ..config.errors import UsageError, did_you_mean
 from ..config.plugins import load_plugin, plugins
 from ..train.task import TaskSpec
 
@@ -35,5 +35,5 @@ def load_task(name: str) -> TaskSpec:
         module, _, attribute = TASKS[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     if name not in task_names():
-        raise UsageError(f"there is no task {name!r}: choose from {', '.join(task_names())}")
+        raise UsageError(f"there is no task {name}: {did_you_mean(name, task_names())}")
     return load_plugin(TASK_GROUP, name)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from ..config.errors import UsageError
+from ..config.errors import UsageError, did_you_mean
 from ..config.plugins import load_plugin, plugins
 from ..data.split import Split
 from ..method.problem import Batch, Task
@@ -110,8 +110,7 @@ def find_method(name: str) -> Method:
         module, _, attribute = METHODS[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     if name not in method_names():
-        raise UsageError(f"--method {name}: there is none of this name; choose from "
-                         f"{', '.join(method_names())}")
+        raise UsageError(f"--method {name}: {did_you_mean(name, method_names())}")
     return load_plugin(METHOD_GROUP, name)
 
 # %% ../../nbs/train/methods.ipynb #m0000014
