@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from ..config.errors import UsageError
 from ..method.problem import Batch, LossFn, Params, Task, batch_rows
@@ -133,7 +133,7 @@ def over_devices(loss: LossFn, mesh: Mesh) -> LossFn:
 
     A batch that cannot be shared equally is computed everywhere.
     """
-    def shared(params: Params, batch: Batch, key: PRNGKeyArray | None) -> Float[Array, " batch"]:
+    def shared(params: Params, batch: Batch, key: Any) -> Float[Array, " batch"]:
         if batch_rows(batch) % mesh.size == 0:
             batch = jax.lax.with_sharding_constraint(batch, row_sharding(mesh))
         return loss(params, batch, key)
@@ -156,7 +156,7 @@ def in_microbatches(loss: LossFn, microbatches: int) -> LossFn:
 
     The activations of one part only are held at a time.
     """
-    def parted(params: Params, batch: Batch, key: PRNGKeyArray | None) -> Float[Array, " batch"]:
+    def parted(params: Params, batch: Batch, key: Any) -> Float[Array, " batch"]:
         size = batch_rows(batch)
         count = math.gcd(microbatches, size)
         if count == 1: return loss(params, batch, key)
