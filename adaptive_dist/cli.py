@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from . import __version__
 from .config.arguments import Parser
-from .config.errors import UsageError
+from .config.errors import UsageError, missing_extra
 
 # %% ../nbs/cli.ipynb #c0000101
 TASK_COMMANDS = ("run", "check", "compare")
@@ -60,13 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Adapt a training distribution to a small target domain, while training runs."))
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("command", choices=[*TASK_COMMANDS, *COMMANDS], help=(
-        "run TASK: train with one method; check TASK: will it help?; compare TASK: methods, targets and "
-        "seeds; report RUN...: what was picked; score RUN: scores as a file; translate RUN: lines with a "
-        "run's model; bench: what a step of each method costs; demo: uniform and SOBA side by side"))
+        "run TASK: train with one method; check TASK: will it help?; compare TASK: methods, "
+        "targets and seeds; report RUN...: what was picked; score RUN: scores as a file; translate "
+        "RUN: lines with a run's model; bench: what a step of each method costs; demo: uniform and "
+        "SOBA side by side"))
     try:
         dispatch(parser.parse_args(argv[:1]).command, argv[1:])
     except UsageError as e:
         return complain(str(e), 2)
+    except ModuleNotFoundError as e:
+        missing = missing_extra(e)
+        if missing is None:
+            raise
+        return complain(str(missing), 2)
     except KeyboardInterrupt:
         return complain("interrupted; the same command goes on from the last checkpoint", 130)
     return 0

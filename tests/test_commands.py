@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from test_cli import TINY, write_texts
+from own_texts import TINY, write_texts
 
 from adaptive_dist import cli
 from adaptive_dist.report.compare import configured, variants

@@ -75,8 +75,9 @@ def add_setting(group: Any, f: Field, kind: Any, value: Any) -> None:
         add(type=partial(from_text, kind=kind), metavar=first.__name__.upper())
 
 # %% ../../nbs/config/arguments.ipynb #7208eb34
-def add_settings(parser: argparse.ArgumentParser, config: Any, without: Collection[str] = ()) -> None:
-    "Add a flag for each setting of a nested configuration, grouped as it is, `without` some fields."
+def add_settings(parser: argparse.ArgumentParser, config: Any,
+                 without: Collection[str] = ()) -> None:
+    "Add a flag for each setting of a nested configuration but for those `without`, in its groups."
     kinds = get_type_hints(type(config))
     about = (type(config).__doc__ or "").partition("\n")[0]
     group = parser.add_argument_group(type(config).__name__, about)
@@ -104,16 +105,20 @@ def chosen_names(config: Config, argv: Sequence[str], without: Collection[str] =
 
 # %% ../../nbs/config/arguments.ipynb #a0000002
 def parse_settings(parser: Parser, config: Config, argv: Sequence[str], first: str | None = None,
-                   without: Collection[str] = ()) -> tuple[Config, dict[str, Any]]:
+                   without: Collection[str] = (),
+                   hint: Callable[[str], str | None] | None = None
+                   ) -> tuple[Config, dict[str, Any]]:
     """The configuration that flags describe, and the values of all flags of the parser.
 
-    The group `first`, if given, leads the help text; fields named in `without` have no flags.
+    The group `first`, if given, leads the help text; fields named in `without` have no flags;
+    `hint` says of a flag that is not there where to write it, as the configuration's own does.
     Raises `UsageError` for unknown flags, and for values out of range.
     """
     config = chosen_names(config, argv, without)
     if first:
         add_settings(parser, getattr(config, first))
     add_settings(parser, config, (*without, first) if first else without)
-    parser.hint = getattr(config, "hint", parser.hint)
+    own: Callable[[str], str | None] = getattr(config, "hint", parser.hint)
+    parser.hint = hint or own
     arguments = vars(parser.parse_args(argv))
     return from_arguments(config, arguments), arguments

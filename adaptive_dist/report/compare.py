@@ -67,16 +67,17 @@ def points(job: Job) -> list[dict[str, Any]]:
     """
     before = (job.result() or {}).get("preparation_seconds") or 0.
     return [{"target": job.target, "method": job.variant, "seed": job.seed, "step": r["step"],
-             "seconds": round(before + r["seconds"], 2), "specific_loss": round(r["specific_loss"], 5)}
+             "seconds": round(before + r["seconds"], 2),
+             "specific_loss": round(r["specific_loss"], 5)}
             for r in read_metrics(job.folder) if "specific_loss" in r]
 
 # %% ../../nbs/report/compare.ipynb #86123e2d
 COMPARISON_NOTES = (
     "Losses are on test data that chose nothing. Mean and standard error over seeds.",
-    "Gains are paired by seed: the loss of uniform sampling minus the method's. Fine-tuning and settings "
-    "were chosen on validation data.",
-    "The target's share is that of the last tenth of a run; mixing picks from the specific training set "
-    "itself.")
+    "Gains are paired by seed: the loss of uniform sampling minus the method's. Fine-tuning and "
+    "settings were chosen on validation data.",
+    "The target's share is that of the last tenth of a run; mixing picks from the specific "
+    "training set itself.")
 
 # %% ../../nbs/report/compare.ipynb #z0000004
 def write_report(out: Path, title: str, command: str, units: str, jobs: Sequence[Job]) -> str:
@@ -140,12 +141,12 @@ class Comparison(NamedTuple):
         execute(jobs, self.command, together, progress)
 
 # %% ../../nbs/report/compare.ipynb #401ecf39
-def compare(comparison: Comparison, units: str, seeds: int, together: int = 2, progress: bool = True,
-            command_line: str = "") -> str:
+def compare(comparison: Comparison, units: str, seeds: int, together: int = 2,
+            progress: bool = True, command_line: str = "") -> str:
     """Run every variant on every target with seeds 0 to `seeds` - 1; return the tables.
 
-    Tables, curves and a report go to the folder of the comparison. `command_line` is shown above the
-    tables. Runs with a result are not repeated. Raises `UsageError` for unusable settings, for
+    Tables, curves and a report go to the folder of the comparison. `command_line` is shown above
+    the tables. Runs with a result are not repeated. Raises `UsageError` for unusable settings, for
     folders that hold other runs, and for the first run that fails.
     """
     c = comparison

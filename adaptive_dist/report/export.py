@@ -25,7 +25,7 @@ from .selection import row_of
 def scored_blocks(found: Scored, parts: Mapping[str, Part],
                   show: Callable[[Mapping[str, Any]], str] | None = None,
                   block: int = 8_192) -> Iterator[dict[str, Any]]:
-    """Columns `part`, `document`, `label` and `score` of consecutive rows, at most `block` at a time.
+    """Columns `part`, `document`, `label` and `score` of consecutive rows, in blocks.
 
     With `show` there is a column `text`, too.
     """
@@ -44,15 +44,17 @@ def write_blocks(path: Path, blocks: Iterator[dict[str, Any]]) -> int:
     "Write blocks of columns to a Parquet file and return the number of rows."
     import pyarrow as pa
     import pyarrow.parquet as pq
-    kinds = {"part": pa.string(), "document": pa.int32(), "label": pa.string(), "score": pa.float32(),
-             "text": pa.string()}
+    kinds = {"part": pa.string(), "document": pa.int32(), "label": pa.string(),
+             "score": pa.float32(), "text": pa.string()}
     count = 0
     with contextlib.ExitStack() as stack:
         writer = None
         for columns in blocks:
-            table = pa.table({name: pa.array(values, kinds[name]) for name, values in columns.items()})
+            arrays = {name: pa.array(values, kinds[name]) for name, values in columns.items()}
+            table = pa.table(arrays)
             if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(path, table.schema, compression="zstd"))
+                writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+                stack.enter_context(writer)
             writer.write_table(table)
             count += len(table)
         assert writer, "no rows"
@@ -89,12 +91,14 @@ def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path
     without scores, and for a task without text where `text` is asked for.
     """
     run = read_run(folder)
-    found = open_scores(run, load(run.settings["task"]), **({"generic": generic} if generic else {}))
+    changes = {"generic": generic} if generic else {}
+    found = open_scores(run, load(run.settings["task"]), **changes)
     if found is None:
         raise UsageError(f"{run.folder}: --method {run.settings['method']} gives no scores")
     show = found.experiment.show if text else None
     if text and show is None:
-        raise UsageError(f"the task {run.settings['task']} cannot show its rows as text: leave out --text")
+        raise UsageError(f"the task {run.settings['task']} cannot show its rows as text: leave out "
+                         "--text")
     data = data_of(found.experiment)
     parts = {"generic": data.generic, "generic_test": data.generic_test}
     return write_scores(out, scored_blocks(found, parts, show))

@@ -8,6 +8,7 @@ __all__ = ['Finished', 'read_run', 'finished_config', 'finished_experiment', 'Sc
 # %% ../../nbs/report/finished.ipynb #q0000003
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,13 +81,14 @@ def finished_experiment(run: Finished, task: TaskSpec, **changes: Any) -> Experi
     """
     method = run.settings["method"]
     if run.result.get("method", method) != method:
-        raise UsageError(f"{run.folder} was made with a selector put in by hand ({run.result['method']}), "
-                         "which settings cannot build: ask it from Python")
+        raise UsageError(f"{run.folder} was made with a selector put in by hand "
+                         f"({run.result['method']}), which settings cannot build: ask it from "
+                         "Python")
     experiment = task.build(finished_config(run, task, **changes))
     for name, lines in experiment.files.items():
         if (run.folder/name).read_text(encoding="utf-8") != file_of(lines):
-            raise UsageError(f"{run.folder}/{name} is not what these data give: the run can only score "
-                             "data like those it was trained with")
+            raise UsageError(f"{run.folder}/{name} is not what these data give: the run can only "
+                             "score data like those it was trained with")
     return experiment
 
 # %% ../../nbs/report/finished.ipynb #e12adf58
@@ -103,7 +105,8 @@ class Scored(NamedTuple):
     score: Callable[[Rows], Float[np.ndarray, " rows"]]
 
 # %% ../../nbs/report/finished.ipynb #q0000011
-def score_in_blocks(score: Callable[[Any], Any], rows: Rows, block: int = 256) -> Float[np.ndarray, " rows"]:
+def score_in_blocks(score: Callable[[Any], Any], rows: Rows,
+                    block: int = 256) -> Float[np.ndarray, " rows"]:
     "Scores of rows, `block` of them at a time."
     found = [np.asarray(score(wrapped_block(rows, k, block).columns), np.float32)
              for k in range(0, len(rows), block)]
@@ -113,8 +116,8 @@ def score_in_blocks(score: Callable[[Any], Any], rows: Rows, block: int = 256) -
 def open_scores(run: Finished, task: TaskSpec, **changes: Any) -> Scored | None:
     """What a run's selector says at its end, with its data or with settings changed.
 
-    None for a method that has no scores. Raises as `finished_experiment`, and `UsageError` for a run
-    without checkpoint.
+    None for a method that has no scores. Raises as `finished_experiment`, and `UsageError` for a
+    run without checkpoint.
     """
     experiment = finished_experiment(run, task, **changes)
     state, selector = restore(run.folder, experiment), experiment.selector
@@ -123,7 +126,7 @@ def open_scores(run: Finished, task: TaskSpec, **changes: Any) -> Scored | None:
         assert original.scorer
         score = original.scorer()
     elif selector.score:
-        score = jax.jit(lambda batch: selector.score(state.selector, batch))
+        score = jax.jit(partial(selector.score, state.selector))
     else:
         return None
     return Scored(experiment, state, lambda rows: score_in_blocks(score, rows))

@@ -36,8 +36,8 @@ def choices_of(name: str) -> tuple[tuple[str, ...], ...]:
     for change in changes:
         setting, equals, values = change.partition("=")
         if not equals:
-            raise UsageError(f"--methods {name}: {change!r} is not SETTING=VALUE; write for example "
-                             "soba+downsampling=8")
+            raise UsageError(f"--methods {name}: {change!r} is not SETTING=VALUE; write for "
+                             "example soba+downsampling=8")
         several = values.split("/") if re.fullmatch(r"[\d.e/+-]+", values) else [values]
         choices = [(*flags, flag(setting), value) for flags in choices for value in several]
     return tuple(choices)

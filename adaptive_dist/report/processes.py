@@ -83,7 +83,8 @@ class Running(NamedTuple):
             return found
         lines = self.log.read_text(errors="replace").strip().splitlines()
         said = lines[-1].removeprefix("adaptive-dist: ") if lines else ""
-        raise UsageError(f"{self.job.folder}: {said or f'ended with status {self.process.returncode}'}")
+        status = f"ended with status {self.process.returncode}"
+        raise UsageError(f"{self.job.folder}: {said or status}")
 
 # %% ../../nbs/report/processes.ipynb #p0000009
 class Schedule:
@@ -91,7 +92,8 @@ class Schedule:
 
     `command(job)` is what starts a run; `logs` a folder for what runs print.
     """
-    def __init__(self, jobs: Sequence[Job], command: Callable[[Job], list[str]], together: int, logs: Path):
+    def __init__(self, jobs: Sequence[Job], command: Callable[[Job], list[str]], together: int,
+                 logs: Path):
         results = [job.result() for job in jobs]
         self.waiting = [job for job, result in zip(jobs, results, strict=True) if result is None]
         self.finished = [result for result in results if result]
@@ -114,7 +116,8 @@ class Schedule:
             self.waiting.remove(job)
             cores, log = self.free.pop(), self.logs/str(len(self.waiting))
             with confined(cores), log.open("w") as errors:
-                process = subprocess.Popen(self.command(job), stdout=subprocess.DEVNULL, stderr=errors)
+                process = subprocess.Popen(
+                    self.command(job), stdout=subprocess.DEVNULL, stderr=errors)
             self.running.append(Running(process, job, cores, log))
         if not self.running:
             first = self.waiting[0]
@@ -153,7 +156,7 @@ def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: 
                     schedule.start()
                     time.sleep(.2)
                     schedule.collect()
-                    steps = {running.job.folder.name: running.step() for running in schedule.running}
+                    steps = {run.job.folder.name: run.step() for run in schedule.running}
                     bar.n = schedule.done + sum(steps.values())
                     bar.set_postfix_str(", ".join(f"{name} {step}" for name, step in steps.items()))
             finally:

@@ -28,8 +28,9 @@ from ..train.experiment import Experiment
 from ..train.loop import Reader, step_keys
 from ..train.run import last_share, restore
 from ..train.task import TaskSpec
+from . import finished
 from .curves import png, series
-from .finished import Finished, Scored, finished_config, finished_experiment, open_scores, read_run
+from .finished import Finished, Scored, read_run
 from .page import page
 from .tables import Table
 
@@ -73,7 +74,7 @@ def latest_picks(task: TaskSpec, count: int = 6, width: int = 100) -> Callable[[
     """
     @functools.cache
     def experiment_of(folder: Path) -> Experiment:
-        return finished_experiment(read_run(folder), task)
+        return finished.finished_experiment(read_run(folder), task)
 
     @functools.cache
     def at_checkpoint(folder: Path, newest: int) -> str:
@@ -104,10 +105,12 @@ def repeats(chances: Float[np.ndarray, " rows"], offers: float) -> Repeats:
     "From the chance of each row to be taken when it is offered."
     epochs, begun = divmod(offers, 1)
     distinct = float(np.mean(1 - (1 - chances)**epochs*(1 - begun*chances)))
-    return Repeats(float(offers), distinct, float(chances.mean()*offers/distinct) if distinct else 0.)
+    times = float(chances.mean()*offers/distinct) if distinct else 0.
+    return Repeats(float(offers), distinct, times)
 
 # %% ../../nbs/report/selection.ipynb #w0000006
-def taken(found: Scored, seed: int, batches: int = 4, draws: int = 64) -> Float[np.ndarray, " rows"]:
+def taken(found: Scored, seed: int, batches: int = 4,
+          draws: int = 64) -> Float[np.ndarray, " rows"]:
     """How often each row of a few big batches is taken.
 
     Rows are drawn again and again with the weights at the end.
@@ -122,7 +125,8 @@ def taken(found: Scored, seed: int, batches: int = 4, draws: int = 64) -> Float[
 
     def of(step: int) -> np.ndarray:
         batch = jax.tree.map(lambda x: x[0], reader.at(step, 1))
-        return np.bincount(np.asarray(often(keys, batch)).ravel(), minlength=len(batch["label"]))/draws
+        picked = np.asarray(often(keys, batch)).ravel()
+        return np.bincount(picked, minlength=len(batch["label"]))/draws
 
     return np.concatenate([of(step) for step in range(batches)])
 
@@ -162,8 +166,9 @@ def selection_figure(runs: Sequence[Finished]) -> Any:
     return figure
 
 # %% ../../nbs/report/selection.ipynb #f1e5d25f
-OVERVIEW = ("run", "steps", "entropy at the end", "effective sample size", "target's share of picked",
-            "times base rate", "offers of a row", "share of rows taken", "picks of a taken row")
+OVERVIEW = ("run", "steps", "entropy at the end", "effective sample size",
+            "target's share of picked", "times base rate", "offers of a row", "share of rows taken",
+            "picks of a taken row")
 
 # %% ../../nbs/report/selection.ipynb #w0000011
 def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
@@ -174,8 +179,8 @@ def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
     repeated = ["", "", ""]
     if varied:
         repeated = [f"{varied.offers:.1f}", f"{varied.distinct:.1%}", f"{varied.times:.1f}"]
-    return [run.name, str(last["step"]), f"{last['entropy']:.2f}", f"{last['effective_sample_size']:.1f}",
-            "" if share is None else f"{share:.1%}",
+    return [run.name, str(last["step"]), f"{last['entropy']:.2f}",
+            f"{last['effective_sample_size']:.1f}", "" if share is None else f"{share:.1%}",
             f"{share/base:.1f}" if share is not None and base else "", *repeated]
 
 # %% ../../nbs/report/selection.ipynb #w0000012
@@ -194,7 +199,8 @@ def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str],
                    show: Callable[[Mapping[str, Any]], str], count: int) -> Table:
     "Head and rows: the rows with the highest scores, then those with the lowest."
     def line(kind: str, i: int) -> list[str]:
-        return [kind, show(row_of(rows, i)), labels[rows["label"][i]], f"{scores[i] - scores.mean():+.2f}"]
+        above = f"{scores[i] - scores.mean():+.2f}"
+        return [kind, show(row_of(rows, i)), labels[rows["label"][i]], above]
 
     order = np.argsort(-scores).tolist()
     best = [line("most wanted", i) for i in order[:count]]
@@ -203,13 +209,13 @@ def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str],
 
 # %% ../../nbs/report/selection.ipynb #w0000018
 SELECTION_NOTES = (
-    "Picked: the share of each label among the examples trained on since the record before. Methods are "
-    "never told labels.",
-    "Entropy and effective sample size are of the weights over one big batch. An effective sample size "
-    "near 1 means that one example of the batch has all the weight: lower --weighting-learning-rate, or "
-    "raise --generic-rows or --ema-decay.",
-    "Share of rows taken and picks of a taken row: how varied the picked examples would be, had the "
-    "weights been as they are at the end.")
+    "Picked: the share of each label among the examples trained on since the record before. "
+    "Methods are never told labels.",
+    "Entropy and effective sample size are of the weights over one big batch. An effective sample "
+    "size near 1 means that one example of the batch has all the weight: lower "
+    "--weighting-learning-rate, or raise --generic-rows or --ema-decay.",
+    "Share of rows taken and picks of a taken row: how varied the picked examples would be, had "
+    "the weights been as they are at the end.")
 
 # %% ../../nbs/report/selection.ipynb #604758ce
 def distinctly_named(runs: Sequence[Finished]) -> list[Finished]:
@@ -218,7 +224,8 @@ def distinctly_named(runs: Sequence[Finished]) -> list[Finished]:
     Where method and seed do not tell them apart, the folder does.
     """
     names = [run.name for run in runs]
-    return [run._replace(name=str(run.folder)) if names.count(run.name) > 1 else run for run in runs]
+    return [run._replace(name=str(run.folder)) if names.count(run.name) > 1 else run
+            for run in runs]
 
 # %% ../../nbs/report/selection.ipynb #w0000021
 class Answers(NamedTuple):
@@ -237,10 +244,10 @@ def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> An
     "Ask all runs that have a checkpoint and scores."
     answers, rows = Answers({}, {}, {}), None
     for run in runs:
-        found = open_scores(run, task) if saved_steps(run.folder/"checkpoints") else None
+        found = finished.open_scores(run, task) if saved_steps(run.folder/"checkpoints") else None
         if found is None:
             continue
-        config, data = finished_config(run, task), data_of(found.experiment)
+        config, data = finished.finished_config(run, task), data_of(found.experiment)
         rows = evenly_spaced(data.generic, sample) if rows is None else rows
         scores = answers.scores[run.name] = found.score(rows)
         offered = run.records[-1]["step"]*config.batch_size*config.selection.downsampling
@@ -252,8 +259,9 @@ def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> An
     return answers
 
 # %% ../../nbs/report/selection.ipynb #w0000023
-def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], TaskSpec], out: Path,
-                           command: str = "", sample: int = 4_096, count: int = 8) -> list[str]:
+def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], TaskSpec],
+                           out: Path, command: str = "", sample: int = 4_096,
+                           count: int = 8) -> list[str]:
     """Write a page about what finished runs picked; return the names of those that gave scores.
 
     `load` gives the task of a name. Raises `UsageError` for folders without a run, for runs of
@@ -262,8 +270,8 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
     runs = distinctly_named([read_run(folder) for folder in folders])
     tasks = {run.settings["task"] for run in runs}
     if len(tasks) > 1:
-        raise UsageError(f"these runs are of several tasks ({', '.join(sorted(tasks))}): make a report "
-                         "of each")
+        raise UsageError(f"these runs are of several tasks ({', '.join(sorted(tasks))}): make a "
+                         "report of each")
     answers = ask(runs, load(tasks.pop()), sample, count)
     tables = {"Runs": overview(runs, answers.varied), **answers.examples}
     if len(answers.scores) > 1:

@@ -42,7 +42,8 @@ def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted:
         sizes = np.zeros(len(starts)*batch, int)  # nothing for rows that only fill the last block
         sizes[:len(rows)] = (rows[counted] != 0).sum(1)
         sums = bounded_device_get(
-            total(params, wrapped_block(rows, i, batch).columns, sizes[i:i + batch]) for i in starts)
+            total(params, wrapped_block(rows, i, batch).columns, sizes[i:i + batch])
+            for i in starts)
         return float(sum(sums)/sizes.sum())
 
     return mean

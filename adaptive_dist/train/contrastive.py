@@ -63,8 +63,9 @@ def scoring_run(config: TaskConfig) -> TaskConfig:
     tuning = replace(config.fine_tuning, fine_tune_steps=own.cds_fine_tune_steps)
     return replace(
         config, method="uniform", steps=own.cds_steps, evaluate_every=own.cds_steps,
-        tensorboard=False, wandb=None, profile=False, store_weighting_every=None, fine_tuning=tuning,
-        selection=SelectionConfig(downsampling=1), weighting=type(config.weighting)())
+        tensorboard=False, wandb=None, profile=False, store_weighting_every=None,
+        fine_tuning=tuning, selection=SelectionConfig(downsampling=1),
+        weighting=type(config.weighting)())
 
 # %% ../../nbs/train/contrastive.ipynb #c0000008
 def scores_folder(preparation: Preparation) -> Path:
@@ -91,7 +92,7 @@ def contrast_of(preparation: Preparation, progress: bool = False) -> Contrast:
 
 # %% ../../nbs/train/contrastive.ipynb #c0000011
 def contrastive_scores(preparation: Preparation, progress: bool, block: int = 256) -> Scores:
-    "The scores of all candidates in the units of the loss, computed once, and the seconds that took."
+    "The scores of all candidates in the units of the loss, computed once, with their seconds."
     part = candidates(preparation.config, preparation.data)
 
     def make() -> Callable[[int, int], np.ndarray]:
@@ -109,10 +110,11 @@ def contrastive_scores(preparation: Preparation, progress: bool, block: int = 25
 # %% ../../nbs/train/contrastive.ipynb #c0000012
 def prepare_scores(preparation: Preparation, progress: bool) -> tuple[Batches, float]:
     "Big batches with scores, and the seconds that these took."
-    path = scores_folder(preparation)/f"scores-{len(candidates(preparation.config, preparation.data))}"
+    count = len(candidates(preparation.config, preparation.data))
+    path = scores_folder(preparation)/f"scores-{count}"
     if jax.process_count() > 1 and not path.exists():
-        raise UsageError("--method cds has no scores yet: compute them first, with the same command and "
-                         "--steps 1, in one process")
+        raise UsageError("--method cds has no scores yet: compute them first, with the same "
+                         "command and --steps 1, in one process")
     scores = contrastive_scores(preparation, progress)
     return scored_reader(preparation.config, preparation.data, scores.values), scores.seconds
 
@@ -123,5 +125,5 @@ def contrastive_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector
     return baselines.cds(batch_size=config.batch_size)
 
 # %% ../../nbs/train/contrastive.ipynb #c0000014
-CDS = Method("keep the rows that a model tuned on the target finds easier: contrastive data selection",
-             contrastive_selector, scored_reader, ContrastiveSettings, prepare_scores, contrast_of)
+CDS = Method("keep the rows that a model tuned on the target finds easier", contrastive_selector,
+             scored_reader, ContrastiveSettings, prepare_scores, contrast_of)

@@ -64,8 +64,8 @@ class Experiment(NamedTuple):
     - `target`: the label of the specific set, if it has one
     - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
     - `evaluate(params)`: numbers that join the metrics, from validation data
-    - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result; lists of lines
-      go to files of their names
+    - `test(params)`: `specific_loss` and `generic_loss` on test data, for the result; lists of
+      lines go to files of their names
     - `mesh`: the devices; `task` and `selector` are to be made with a task that is
       [scaled](distributed.ipynb) to them
     - `prepare(progress)`: what has to be computed once before the first step, if anything; returns

@@ -36,8 +36,8 @@ def differences(wanted: dict[str, Any], found: dict[str, Any]) -> list[tuple[str
 def existing_result(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
     """The result of the run in `out`, if it has one.
 
-    Raises `UsageError` if that is a run of another task or configuration; it names the first setting
-    that differs.
+    Raises `UsageError` if that is a run of another task or configuration; it names the first
+    setting that differs.
     """
     if not (out/"config.json").exists():
         return None
@@ -47,8 +47,8 @@ def existing_result(out: Path, task: str, config: RunConfig) -> dict[str, Any] |
         raise UsageError(f"--out {out} holds a config.json that is no run's: choose another "
                          "folder") from None
     for name, value, other in differences(plain({"task": task, **result_settings(config)}), found):
-        raise UsageError(f"--out {out} holds a run with {name} {other}, not {value}: choose another "
-                         "folder, or delete that one")
+        raise UsageError(f"--out {out} holds a run with {name} {other}, not {value}: choose "
+                         "another folder, or delete that one")
     result = out/"result.json"
     return json.loads(result.read_bytes()) if result.exists() else None
 
@@ -64,7 +64,8 @@ def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] 
         probe.touch()
         probe.unlink(missing_ok=True)
     except OSError as e:
-        raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another folder") from None
+        raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another "
+                         "folder") from None
     return existing_result(out, task, config)
 
 # %% ../../nbs/train/folder.ipynb #f0000011

@@ -25,6 +25,6 @@ class Collapse:
         if self.said or self.run < self.patience:
             return None
         self.said = True
-        return (f"the weights have collapsed: at step {record['step']} one example of each big batch "
-                f"has had nearly all the weight for {self.patience} records; lower "
+        return (f"the weights have collapsed: at step {record['step']} one example of each big "
+                f"batch has had nearly all the weight for {self.patience} records; lower "
                 "--weighting-learning-rate, or raise --generic-rows or --ema-decay")

@@ -125,5 +125,5 @@ def whose_setting(setting: str, method: str) -> str | None:
     found = owners(setting)
     if not found or method in found:
         return None
-    return (f"--{setting.replace('_', '-')} is a setting of {' and '.join(found)}, not of {method}: "
-            f"leave it out, or choose --method {found[0]}")
+    return (f"--{setting.replace('_', '-')} is a setting of {' and '.join(found)}, not of "
+            f"{method}: leave it out, or choose --method {found[0]}")

@@ -82,13 +82,15 @@ class ClassifierSettings:
 def check_generic_rows(config: TaskConfig, dtype: str) -> None:
     "`UsageError` if a step is to look at more generic rows than its big batch holds."
     del dtype
-    rows, large = config.method_settings.generic_rows, config.batch_size*config.selection.downsampling
+    rows = config.method_settings.generic_rows
+    large = config.batch_size*config.selection.downsampling
     if rows and rows > large:
-        raise UsageError(f"--generic-rows {rows} exceeds the big batch of {large}: lower it, or raise "
-                         "--downsampling")
+        raise UsageError(f"--generic-rows {rows} exceeds the big batch of {large}: lower it, or "
+                         "raise --downsampling")
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000015
-def domain_classifier(config: TaskConfig, inputs: SelectorInputs, keep: filtering.Filter) -> Selector:
+def domain_classifier(config: TaskConfig, inputs: SelectorInputs,
+                      keep: filtering.Filter) -> Selector:
     "The online classifier with a filter."
     return baselines.classifier(
         inputs.weighting, batch_size=config.batch_size, filter=keep,

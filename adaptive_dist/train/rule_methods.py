@@ -46,7 +46,8 @@ def shared_arguments(config: TaskConfig, inputs: SelectorInputs) -> dict[str, An
 @dataclass(frozen=True)
 class GradientRuleSettings(RuleSettings):
     "Settings of dds and anograd."
-    derivative: Literal["exact", "finite_difference"] = setting("exact", "how alignments are computed")
+    derivative: Literal["exact", "finite_difference"] = setting(
+        "exact", "how alignments are computed")
     ema_decay: float = setting(0., "decay of the moving average of gradients (0 to 1); 0: none",
                                at_least=0, at_most=.99999)
 
@@ -69,8 +70,8 @@ def check_anograd(config: TaskConfig, dtype: str) -> None:
     "`UsageError` for finite differences of rounded losses, and as `check_generic_rows`."
     check_generic_rows(config, dtype)
     if config.method_settings.derivative == "finite_difference" and dtype != "float32":
-        raise UsageError("--method anograd with --derivative finite_difference is mostly rounding in "
-                         f"{dtype}: choose --dtype float32, or --derivative exact")
+        raise UsageError("--method anograd with --derivative finite_difference is mostly rounding "
+                         f"in {dtype}: choose --dtype float32, or --derivative exact")
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000012
 DDS = Method("follow the specific gradient", dds_selector, generic_reader, GradientRuleSettings,

@@ -60,7 +60,8 @@ def restore_tuned(out: Path | str, experiment: Experiment, step: int | None = No
     return load_state(Path(out)/"fine_tuned", like, step)
 
 # %% ../../nbs/train/run.ipynb #aa674846
-def store_weighting(every: int | None, out: Path, experiment: Experiment, state: TrainState) -> None:
+def store_weighting(every: int | None, out: Path, experiment: Experiment,
+                    state: TrainState) -> None:
     "Store the weighting network, if it is time."
     network = experiment.selector.network
     if every and network and int(state.step) % every == 0:
@@ -110,7 +111,8 @@ def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
     """
     ends = [0, *(r["step"] for r in records)]
     last = [(r["picked_share"], end - start)
-            for r, start, end in zip(records, ends, ends[1:], strict=False) if end > steps - steps/10]
+            for r, start, end in zip(records, ends, ends[1:], strict=False)
+            if end > steps - steps/10]
     total = sum(n for _, n in last)
     return {label: sum(share[label]*n for share, n in last)/total for label in last[0][0]}
 
@@ -124,10 +126,10 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
     if at == 0:
         store_weighting(config.store_weighting_every, out, experiment, state)
     with contextlib.ExitStack() as stack:
-        metrics = stack.enter_context(
-            Metrics(out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
-        bar = stack.enter_context(
-            tqdm(initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
+        metrics = stack.enter_context(Metrics(
+            out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
+        bar = stack.enter_context(tqdm(
+            initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
         tracing = stack.enter_context(contextlib.ExitStack())
         spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
         chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
@@ -155,8 +157,12 @@ def show_progress(bar: Any, now: Progress, warning: str | None) -> None:
     bar.set_postfix(shown, refresh=False)
 
 # %% ../../nbs/train/run.ipynb #n0000010
-def keep(config: RunConfig, experiment: Experiment, state: TrainState, before: int, out: Path) -> None:
-    "Store the weighting network and a checkpoint, if it is time; `before` is the step of the last call."
+def keep(config: RunConfig, experiment: Experiment, state: TrainState, before: int,
+         out: Path) -> None:
+    """Store the weighting network and a checkpoint, if it is time.
+
+    `before` is the step of the last call.
+    """
     at, every = int(state.step), config.checkpoint_every
     store_weighting(config.store_weighting_every, out, experiment, state)
     if at == config.steps or at//every > before//every:
@@ -165,7 +171,7 @@ def keep(config: RunConfig, experiment: Experiment, state: TrainState, before: i
 # %% ../../nbs/train/run.ipynb #50e0595d
 def fine_tune_stage(config: RunConfig, experiment: Experiment, out: Path,
                     params: Params) -> dict[str, Any]:
-    "Fine-tune on the specific training set, keep the best model, and return what the result says of it."
+    "Fine-tune on the specific training set and keep the best model; what the result says of it."
     if not config.fine_tuning.fine_tune_steps:
         return {"fine_tuned_specific_loss": None}
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
@@ -214,7 +220,10 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
 
 # %% ../../nbs/train/run.ipynb #n0000013
 def built(name: str, config: Config, build: Build, out: Path) -> dict[str, Any] | Experiment:
-    "The result that a folder already holds, or the experiment; nothing is left of a run that cannot be."
+    """The result that a folder already holds, or the experiment.
+
+    Nothing is left of a run that cannot be.
+    """
     new = [f for f in (out, *out.parents) if not os.path.exists(f)]  # Path.exists may raise
     try:
         result = claim_run_folder(out, name, check(config))
@@ -234,10 +243,10 @@ def run(name: str, config: Config, build: Build, out: Path | str,
         progress: bool = True) -> dict[str, Any]:
     """Train as `config` says and return the result.
 
-    Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`. Nothing is
-    written before the configuration and the data have been found good. Interrupted, even killed, it
-    goes on when it is called again. Raises `UsageError` for settings out of range, unusable data, or
-    a folder that cannot be used or written any more.
+    Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`. Nothing
+    is written before the configuration and the data have been found good. Interrupted, even killed,
+    it goes on when it is called again. Raises `UsageError` for settings out of range, unusable
+    data, or a folder that cannot be used or written any more.
     """
     out = Path(out)
     if config.coordinator:

@@ -37,17 +37,17 @@ class RunConfig:
         2, "newest checkpoints kept (count)", affects_result=False, at_least=1)
     tensorboard: bool = setting(True, "also write TensorBoard event files", affects_result=False)
     wandb: str | None = setting(
-        None, "Weights & Biases project that metrics go to as well (name); pip install wandb for it",
+        None, "Weights & Biases project that metrics go to, too (name); pip install wandb for it",
         affects_result=False)
     profile: bool = setting(
         False, "write a JAX trace of the second dispatch to profile/, for TensorBoard or Perfetto",
         affects_result=False)
     store_weighting_every: int | None = setting(
-        None, "steps between stored weighting networks, a multiple of --log-every (count); none: not "
-        "stored", at_least=1)
+        None, "steps between stored weighting networks, a multiple of --log-every (count); none: "
+        "not stored", at_least=1)
     mesh: str | None = setting(
-        None, "devices, as in data=4,fsdp=2: rows over both, parameters over fsdp (counts by axis); "
-        "none: all along data", affects_result=False)
+        None, "devices, as in data=4,fsdp=2: rows over both, parameters over fsdp (counts by "
+        "axis); none: all along data", affects_result=False)
     coordinator: str | None = setting(
         None, "address HOST:PORT of the first of several processes, or auto under Slurm and "
         "Kubernetes; none: one process", affects_result=False)
@@ -56,7 +56,7 @@ class RunConfig:
     process: int | None = setting(
         None, "which of them this is, from 0 on (number)", affects_result=False, at_least=0)
     microbatches: int = setting(
-        1, "parts in which losses of a batch are computed, one after another, to save memory (count)",
+        1, "parts in which losses of a batch are computed, in turn, to save memory (count)",
         at_least=1)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
 

@@ -45,7 +45,8 @@ class TaskSpec(NamedTuple):
     build: Callable[[Any], Experiment]
     units: str
     targets: Mapping[str, tuple[str, ...]] = {}
-    studies: Mapping[str, Study] = {"methods": Study("uniform sampling and the rules", "uniform,dds,anograd,soba")}
+    studies: Mapping[str, Study] = {
+        "methods": Study("uniform sampling and the rules", "uniform,dds,anograd,soba")}
     measures: Mapping[str, str] = {}
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"

@@ -7,12 +7,13 @@ from functools import partial
 
 import devices
 import pytest
-from test_cli import OWN, TINY, finish, folder, result, start
+from own_texts import OWN, TINY, finish, folder, result, start
 from test_resume import after_line, killed
 
 from adaptive_dist.train.checkpoint import saved_steps
 from adaptive_dist.train.metrics import read_metrics
 
+pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 SMALL = [*[flag for flag in TINY if flag != "--quiet"], *OWN, "--batch-size", "8", "--width", "64", "--mlp-width", "128"]
 

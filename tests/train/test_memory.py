@@ -4,8 +4,9 @@ import random
 from pathlib import Path
 
 import pytest
-from test_cli import TINY, finish, folder, result, start
+from own_texts import TINY, finish, folder, result, start
 
+pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 
 

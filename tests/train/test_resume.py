@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from test_cli import OWN, TINY, finish, folder, result, start
+from own_texts import OWN, TINY, finish, folder, result, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.settings import from_nested
@@ -19,6 +19,7 @@ from adaptive_dist.train.checkpoint import saved_steps
 from adaptive_dist.train.metrics import CLOCK, read_metrics
 from adaptive_dist.train.run import restore
 
+pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 LONG = ["run", "lm", *TINY, *OWN, "--steps", "200", "--log-every", "10", "--evaluate-every", "50", "--checkpoint-every", "20",
         "--fine-tune-steps", "4", "--fine-tune-every", "2"]
