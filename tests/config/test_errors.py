@@ -1,4 +1,4 @@
-"""A missing extra ends with the line that installs it, and the table of extras agrees with setup.py."""
+"""A missing extra ends with the line that installs it; the table of extras is that of setup.py."""
 import runpy
 import sys
 from pathlib import Path
@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_OF = {"PIL": "pillow", "orbax": "orbax-checkpoint", "resvg_py": "resvg-py"}
 
 def test_a_missing_extra_is_named() -> None:
-    found = missing_extra(ModuleNotFoundError("No module named 'orbax.checkpoint'", name="orbax.checkpoint"))
-    assert str(found) == ("this needs orbax, which is not installed: "
+    missing = ModuleNotFoundError("No module named 'orbax.checkpoint'", name="orbax.checkpoint")
+    assert str(missing_extra(missing)) == ("this needs orbax, which is not installed: "
                           "pip install 'adaptive_dist[train]'")
     assert missing_extra(ModuleNotFoundError("No module named 'x'", name="x")) is None
     assert missing_extra(ModuleNotFoundError("no name")) is None

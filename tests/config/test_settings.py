@@ -7,8 +7,15 @@ import pytest
 
 from adaptive_dist.config.arguments import Parser, add_settings, from_arguments
 from adaptive_dist.config.errors import UsageError
-from adaptive_dist.config.settings import RENAMED, change, check, from_nested, result_settings
-from adaptive_dist.config.settings import setting, settings
+from adaptive_dist.config.settings import (
+    RENAMED,
+    change,
+    check,
+    from_nested,
+    result_settings,
+    setting,
+    settings,
+)
 
 @dataclass(frozen=True)
 class Selection:
@@ -74,7 +81,7 @@ def test_a_group_of_the_wrong_type_is_one_line(group: Any, kind: str) -> None:
     assert str(caught.value) == f"selection: must be of type Selection, not {kind}"
 
 def test_what_is_right_passes() -> None:
-    right = Run(steps=np.int64(3), selection=Wider(generic_rows=2, share=1))  # type: ignore[arg-type]
+    right = change(Run(selection=Wider(generic_rows=2, share=1)), steps=np.int64(3))
     assert check(right) is right and "width" in {f.name for f, _ in settings(right)}
     with pytest.raises(UsageError, match="--width 0: must be at least 1"):
         check(Run(selection=Wider(width=0)))
