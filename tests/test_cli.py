@@ -33,7 +33,7 @@ REFUSED = {
     "missing file": (["--specific", "nowhere.txt"], ["no such file or folder: nowhere.txt"]),
     "binary file": (["--specific", "binary.txt"], ["binary.txt is not text", "offset 6"]),
     "few examples": (["--specific", "few.txt"], ["the specific training set has 2 examples, fewer than a batch of 4"]),
-    "unknown flag": (["--learning-rat", "1"], ["unknown argument --learning-rat: did you mean --learning-rate?", "--help"]),
+    "unknown flag": (["--learning-rat", "1"], ["unrecognized arguments: --learning-rat 1; did you mean --learning-rate?", "--help"]),
     "unwritable folder": (["--out", "target.txt/deep"], ["cannot write to --out target.txt/deep: Not a directory"]),
     "negative setting": (["--learning-rate", "-1"], ["--learning-rate -1.0: must be above 0"]),
 }

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Config', 'WORDS', 'RENAMED', 'setting', 'is_group', 'settings', 'nested_settings', 'result_settings', 'is_a',
-           'choices', 'allowed', 'limit_fault', 'flag', 'fault', 'check', 'renamed', 'with_names', 'unknown', 'change',
-           'leaves', 'from_nested']
+           'choices', 'allowed', 'limit_fault', 'flag', 'fault', 'check_values', 'check', 'renamed', 'with_names',
+           'unknown', 'change', 'leaves', 'from_nested']
 
 # %% ../../nbs/config/settings.ipynb #84c12a1b
 import math
@@ -122,18 +122,24 @@ def fault(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> str | N
     return f"{shown}: must be {limit}; it is the {about['help']}" if limit else None
 
 # %% ../../nbs/config/settings.ipynb #eb518dcf
+def check_values(kind: type, values: Mapping[str, Any]) -> None:
+    "`UsageError` for the first of these values that does not fit its field in a dataclass."
+    kinds = get_type_hints(kind)
+    for f in fields(kind):
+        if f.name in values:
+            wrong = fault(f.name, values[f.name], kinds[f.name], f.metadata)
+            if wrong: raise UsageError(wrong)
+
+# %% ../../nbs/config/settings.ipynb #fc33d329
 def check(config: Config) -> Config:
     """Return `config` if each setting has its type, is one of its choices and within its limits.
 
     Raises `UsageError` that names the flag, the value and what is allowed.
     """
-    kinds = get_type_hints(type(config))
-    for f in fields(config):  # type: ignore[arg-type]
-        value = getattr(config, f.name)
-        wrong = fault(f.name, value, kinds[f.name], f.metadata)
-        if wrong: raise UsageError(wrong)
-        if is_group(value):
-            check(value)
+    values = {f.name: getattr(config, f.name) for f in fields(config)}  # type: ignore[arg-type]
+    check_values(type(config), values)
+    for group in filter(is_group, values.values()):
+        check(group)
     return config
 
 # %% ../../nbs/config/settings.ipynb #42e97e46
@@ -166,13 +172,14 @@ def unknown(config: Any, name: str, known: Collection[str]) -> UsageError:
 
 # %% ../../nbs/config/settings.ipynb #aad66681
 def change(config: Config, **changes: Any) -> Config:
-    "A nested configuration with settings changed by name; `UsageError` for unknown names."
+    "A nested configuration with settings changed by name; `UsageError` for what does not fit."
     config = with_names(config, changes)
     known = {f.name for f, _ in settings(config)}
     for name in sorted(changes.keys() - known):
         raise unknown(config, name, known)
 
     def changed(part: Any) -> Any:
+        check_values(type(part), changes)
         groups = {f.name: changed(getattr(part, f.name)) for f in fields(part)
                   if is_group(getattr(part, f.name))}
         own = {f.name: changes[f.name] for f in fields(part) if f.name in changes}
