@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Contrast', 'CDS', 'ContrastiveSettings', 'candidates', 'scored_reader', 'scoring_run', 'scores_folder', 'contrast_of',
-           'contrastive_scores', 'prepare_scores', 'contrastive_selector']
+           'candidate_scores', 'prepare_scores', 'contrastive_selector']
 
 # %% ../../nbs/train/contrastive.ipynb #c0000003
 from collections.abc import Callable
@@ -88,10 +88,10 @@ def contrast_of(preparation: Preparation, progress: bool = False) -> Contrast:
     result = run(components.name, scoring, lambda config: experiment, models, progress)
     generic = restore(models, experiment).params
     specific = restore_tuned(models, experiment, result["fine_tuning"]["step"])
-    return jax.jit(partial(baselines.contrast, components.example_loss, generic, specific))
+    return jax.jit(partial(baselines.contrastive_scores, components.example_loss, generic, specific))
 
 # %% ../../nbs/train/contrastive.ipynb #c0000011
-def contrastive_scores(preparation: Preparation, progress: bool, block: int = 256) -> Scores:
+def candidate_scores(preparation: Preparation, progress: bool, block: int = 256) -> Scores:
     "The scores of all candidates in the units of the loss, computed once, with their seconds."
     part = candidates(preparation.config, preparation.data)
 
@@ -115,7 +115,7 @@ def prepare_scores(preparation: Preparation, progress: bool) -> tuple[Batches, f
     if jax.process_count() > 1 and not path.exists():
         raise UsageError("--method cds has no scores yet: compute them first, with the same "
                          "command and --steps 1, in one process")
-    scores = contrastive_scores(preparation, progress)
+    scores = candidate_scores(preparation, progress)
     return scored_reader(preparation.config, preparation.data, scores.values), scores.seconds
 
 # %% ../../nbs/train/contrastive.ipynb #c0000013
