@@ -13,7 +13,6 @@ from adaptive_dist.method.check.verdict import Measured
 from adaptive_dist.method.weighting import mlp
 from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 
-
 def test_alignments_equal_explicit_per_example_gradients():
     model = ByteTransformer(ByteTransformerConfig(
         layers=1, width=16, mlp_width=32, heads=2, length=24, dropout=0., dtype="float32"))
