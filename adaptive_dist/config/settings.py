@@ -67,7 +67,6 @@ def result_settings(config: Any) -> dict[str, Any]:
 # %% ../../nbs/config/settings.ipynb #41a1856e
 def is_a(value: Any, kind: Any) -> bool:
     "Whether a value has the type that a setting is declared with."
-    if kind is Any: return True
     if get_origin(kind) in (Union, types.UnionType):
         return any(is_a(value, k) for k in get_args(kind))
     if get_origin(kind) is Literal:

@@ -1,8 +1,6 @@
 "A method: keep the shortest texts of each big batch, or the longest. It learns nothing."
 from dataclasses import dataclass
 
-import jax.numpy as jnp
-
 from adaptive_dist.config.settings import setting
 from adaptive_dist.method import filtering
 from adaptive_dist.method.selector import Selector, stateless
