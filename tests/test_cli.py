@@ -138,7 +138,7 @@ def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
     assert found["methods"]["dds"]["flops_ratio"] > 2 and found["methods"]["dds"]["memory_ratio"] >= 1
     assert found["config"]["batch_size"] == 4
     assert "time ratio" in capsys.readouterr().out
-    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "--method sgd" in capsys.readouterr().err
+    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "--method 'sgd'" in capsys.readouterr().err
 
 
 def test_a_run_can_be_profiled_and_needs_wandb_only_if_asked_for(monkeypatch, capsys):
