@@ -42,7 +42,7 @@ REFUSED_INSIDE = {
     "not UTF-8": (["--generic", "latin.txt"], ["latin.txt is not UTF-8", "byte 0xf6 at offset 20"]),
     "missing folder": (["--generic", "nowhere/"], ["no such file or folder: nowhere"]),
     "one file for both": (["--generic", "target.txt", "--batch-size", "64"], ["the generic set has", "fewer than a batch of 256"]),
-    "unknown method": (["--method", "sgd"], ["--method sgd: choose from", "soba"]),
+    "unknown method": (["--method", "sgd"], ["--method 'sgd': choose from", "soba"]),
     "unknown embedded domain": (["--specific", "embedded:Cooking"], ["unknown domain embedded:Cooking", "Mathematics"]),
     "unknown domain of the Pile": (["--specific", "pile:usenet"], ["unknown domain pile:usenet", "arxiv"]),
     "hub out of reach": (["--generic", "c4"], ["cannot read allenai/c4 from the hub"]),
