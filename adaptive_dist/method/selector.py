@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
            'SelectorState', 'SelectorInfo', 'make_learn', 'at_intervals', 'adaptive', 'dds', 'anograd', 'soba',
-           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_step', 'make_step']
+           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
@@ -283,14 +283,21 @@ class AlgorithmInfo(NamedTuple):
     """What a step of Algorithm 1 saw; only for looking at.
 
     - `loss`: weighted loss of the picked rows, before the step
+    - `gradient_norm`: Euclidean norm of its gradient
     - `picked`: their row numbers in the big batch
     - `selector`: the selector's own info
     """
     loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
     picked: Int[Array, " small"]
     selector: Any
 
 # %% ../../nbs/method/selector.ipynb #8b904acc
+def algorithm_keys(key: PRNGKeyArray) -> Key[Array, "3"]:
+    "The keys of a step: to select, for the loss, and for the selector's update."
+    return jax.random.split(key, 3)
+
+# %% ../../nbs/method/selector.ipynb #a1b2c3d5
 Carry = AlgorithmState | tuple[Params, optax.OptState, Any]
 AlgorithmStep = Callable[[Carry, PRNGKeyArray, Batch, Batch], tuple[AlgorithmState, AlgorithmInfo]]
 
@@ -304,7 +311,7 @@ def algorithm_step(task: Task, selector: Selector,
     def step(state: Carry, key: PRNGKeyArray, big_batch: Batch,
              specific_batch: Batch) -> tuple[AlgorithmState, AlgorithmInfo]:
         params, opt_state, selector_state = state
-        for_select, for_loss, for_update = jax.random.split(key, 3)
+        for_select, for_loss, for_update = algorithm_keys(key)
         picked, weights = selector.select(selector_state, for_select, big_batch)
         batch = rows(big_batch, picked)
         problem.check_loss("generic", task.generic, params, batch)
@@ -317,7 +324,7 @@ def algorithm_step(task: Task, selector: Selector,
         selector_state, info = selector.update(
             selector_state, for_update, params, big_batch, specific_batch)
         new = AlgorithmState(params, opt_state, selector_state)
-        return new, AlgorithmInfo(value, picked, info)
+        return new, AlgorithmInfo(value, optax.tree.norm(gradient), picked, info)
     return step
 
 # %% ../../nbs/method/selector.ipynb #8ed51710
