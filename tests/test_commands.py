@@ -141,7 +141,7 @@ def test_our_command_is_understood(
         assert methods and set(methods) <= set(method_names())
 
 @pytest.mark.parametrize(("wrong", "said"), [
-    ("adaptive-dist run lm --stepps 3", "unrecognized arguments"),
+    ("adaptive-dist run lm --stepps 3", "did you mean --steps?"),
     ("adaptive-dist rum lm", "invalid choice"),
     ("adaptive-dist run lm --steps 0", "must be at least 1"),
     ("adaptive-dist compare lm --targets Cooking", "unknown target")])
