@@ -44,7 +44,7 @@ def text_loss_of(model: ByteTransformer) -> LossFn:
         return text_loss(model, params, batch["tokens"], key)
     return loss
 
-# %% ../../nbs/experiments/lm.ipynb #8c404584
+# %% ../../nbs/experiments/lm.ipynb #223237da
 def lm_task(model: ByteTransformer) -> Task:
     r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte; a key turns dropout on."
     return same_loss(text_loss_of(model))
@@ -99,7 +99,7 @@ def lm_components(config: LMConfig) -> TaskComponents:
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: decode(row["tokens"]))
 
-# %% ../../nbs/experiments/lm.ipynb #e0459c43
+# %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
     """Everything a run needs, from its configuration.
 
@@ -137,18 +137,18 @@ _reduced = change(
     fine_tune_steps=200, fine_tune_every=25, fine_tune_patience=3,
     fine_tune_learning_rate=5e-4, fine_tune_rates=2)
 
-# %% ../../nbs/experiments/lm.ipynb #35522ded
+# %% ../../nbs/experiments/lm.ipynb #12633ed9
 _small_target = replace(
     change(_reduced, steps=1_500, specific_size=256, evaluate_examples=512),
     method_defaults={**_methods, "cds": {**_methods["cds"], "cds_steps": 750}})
 _bench = replace(change(_reduced, layers=4, length=128, downsampling=16),
                  method_defaults={**_methods, "dds": {}, "anograd": {}})
 
-# %% ../../nbs/experiments/lm.ipynb #8d1e6928
+# %% ../../nbs/experiments/lm.ipynb #b14eab22
 PUBLISHED: Mapping[str, str] = {  # the targets of the paper, and their sources
     "reuters": "rcv1:rcv1", **{domain: f"pile:{domain}" for domain in PILE_SETS}}
 
-# %% ../../nbs/experiments/lm.ipynb #80600eac
+# %% ../../nbs/experiments/lm.ipynb #d9fd9fcc
 LM_PRESETS: Mapping[str, LMConfig] = {
     "reduced": _reduced,
     "paper": _paper,
@@ -173,7 +173,7 @@ LM_COSTS = ",".join([  # what `adaptive-dist bench` compares
     "soba", "soba+curvature_rows=1", "soba+hvp=exact+curvature_rows=1",
     "dds+update_every=4", "anograd+update_every=4", "soba+update_every=4"])
 
-# %% ../../nbs/experiments/lm.ipynb #73868e34
+# %% ../../nbs/experiments/lm.ipynb #f1d57164
 _small = partial(Study, preset="small-target")
 _every_method = ("uniform,mixing+generic_proportion=.75/.9/.95,classifier,cds+downsampling=4/16,"
                  "dds,anograd,soba")
@@ -187,12 +187,12 @@ _studies_of_methods: Mapping[str, Study] = {
                           "uniform,classifier,importance"),
 }
 
-# %% ../../nbs/experiments/lm.ipynb #4d5a2cfa
+# %% ../../nbs/experiments/lm.ipynb #e784facd
 def _each(setting: str, values: Iterable[object], methods: Sequence[str] = ("soba",)) -> str:
     "Variants: each method with each value of a setting."
     return ",".join(f"{method}+{setting}={value}" for value in values for method in methods)
 
-# %% ../../nbs/experiments/lm.ipynb #50fade0e
+# %% ../../nbs/experiments/lm.ipynb #c4c17019
 _studies_of_settings: Mapping[str, Study] = {
     "downsampling": _small("big batch divided by batch, 8 to 256",
                            "uniform," + _each("downsampling", (8, 16, 32, 64, 128, 256))),
@@ -210,7 +210,7 @@ _studies_of_settings: Mapping[str, Study] = {
                         "dds,dds+ema_decay=0,anograd+ema_decay=0"),
 }
 
-# %% ../../nbs/experiments/lm.ipynb #47c9226a
+# %% ../../nbs/experiments/lm.ipynb #81102232
 _studies_of_runs: Mapping[str, Study] = {
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
@@ -236,7 +236,7 @@ def _line(title: str, values: Iterable[object]) -> str:
     "A row of a plain-text table."
     return f"{title:38}" + "".join(f"{value:>10}" for value in values)
 
-# %% ../../nbs/experiments/lm.ipynb #9e9f7e4b
+# %% ../../nbs/experiments/lm.ipynb #b12eacb6
 def picked_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
     "Each domain's share of the picked examples, a line per domain, a column per run."
     base = results[0]["base_share"]
@@ -244,7 +244,7 @@ def picked_lines(results: Sequence[Mapping[str, Any]]) -> list[str]:
                   [f"{r['picked_share'][label]:.1%}" for r in results])
             for label in sorted(base, key=base.__getitem__, reverse=True)]
 
-# %% ../../nbs/experiments/lm.ipynb #86ed8674
+# %% ../../nbs/experiments/lm.ipynb #6756e522
 def comparison(results: Sequence[Mapping[str, Any]], speed: bool = True) -> str:
     """A plain-text table of finished runs, without their speed if it is not wanted.
 
