@@ -46,7 +46,7 @@ def pair_loss_of(model: EncoderDecoder) -> LossFn:
         return encoder_decoder.pair_loss(model, params, batch["source"], batch["target"], key)
     return loss
 
-# %% ../../nbs/experiments/mt.ipynb #0db7bcd6
+# %% ../../nbs/experiments/mt.ipynb #0f9ea5e7
 def mt_task(model: EncoderDecoder) -> Task:
     r"Translation: $\ell(x;\theta)$ in nats per target token; a key turns dropout on."
     return same_loss(pair_loss_of(model))
@@ -65,7 +65,7 @@ class PairWeightingConfig(WeightingConfig):
         128, "hidden layer of the weighting network (channels)", at_least=1)
     weighting_kernel: int = setting(3, "kernel of the causal CNN (subwords)", at_least=1)
 
-# %% ../../nbs/experiments/mt.ipynb #fcd326c9
+# %% ../../nbs/experiments/mt.ipynb #9ff70781
 def sides(which: str, vocabulary: int) -> Callable[[Batch], Integer[Array, "batch subwords"]]:
     """A function from a batch to the subwords of one side of each pair, or of both.
 
@@ -76,7 +76,7 @@ def sides(which: str, vocabulary: int) -> Callable[[Batch], Integer[Array, "batc
         return jnp.concatenate([source, jnp.where(target > 0, target + vocabulary, 0)], axis=1)
     return both if which == "both" else lambda batch: batch[which]
 
-# %% ../../nbs/experiments/mt.ipynb #037ada46
+# %% ../../nbs/experiments/mt.ipynb #dbd48c4b
 def pair_weighting(config: PairWeightingConfig, vocabulary: int) -> Weighting:
     "The weighting network that a configuration names, for a vocabulary of this size."
     tokens, width = sides(config.weighting_sides, vocabulary), config.weighting_width
@@ -107,7 +107,7 @@ def scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, An
         found[f"{name}_signature"] = str(metric.get_signature())
     return found
 
-# %% ../../nbs/experiments/mt.ipynb #7ad86667
+# %% ../../nbs/experiments/mt.ipynb #3aca9bf8
 def translations(model: EncoderDecoder, params: Params, vocabulary: Vocabulary,
                  source: Integer[np.ndarray, "rows length"], config: DecodingConfig) -> list[str]:
     "Translations of rows of subwords, as texts."
@@ -123,7 +123,7 @@ def subword_loss(model: EncoderDecoder, batch: int = 64) -> Callable[[Params, Ro
     """
     return token_mean(pair_loss_of(model), "target", batch)
 
-# %% ../../nbs/experiments/mt.ipynb #cf495b3f
+# %% ../../nbs/experiments/mt.ipynb #e7a11607
 @dataclass(frozen=True)
 class MTConfig(TaskConfig):
     "A machine-translation run; the defaults are those of the preset `paper`, but for the data."
@@ -140,7 +140,7 @@ def make_model(config: MTConfig) -> EncoderDecoder:
         raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
     return EncoderDecoder(size, config.data.vocabulary)
 
-# %% ../../nbs/experiments/mt.ipynb #ae0d35fe
+# %% ../../nbs/experiments/mt.ipynb #a29f8469
 def mt_components(config: MTConfig) -> TaskComponents:
     "What translation brings to an experiment that translates nothing; raises as `make_model` does."
     model, row = make_model(config), jnp.zeros((1, config.model.length), jnp.uint16)
@@ -151,7 +151,7 @@ def mt_components(config: MTConfig) -> TaskComponents:
         init_params=lambda key: model.init(key, row, row),
         example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss)
 
-# %% ../../nbs/experiments/mt.ipynb #e2ddbd93
+# %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,
                        pairs: Sequence[Pair]) -> Callable[[Params, Rows], dict[str, Any]]:
     "A function of parameters and test rows: BLEU and chrF of the first, whose texts these are."
@@ -162,7 +162,7 @@ def judge_translations(config: MTConfig, vocabulary: Vocabulary,
         return scores(found, references) | {"hypotheses.txt": found}
     return measures
 
-# %% ../../nbs/experiments/mt.ipynb #ecd95a1e
+# %% ../../nbs/experiments/mt.ipynb #649fdf53
 def run_files(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> dict[str, list[str]]:
     "Lines of the files that a run's folder gets: the translated pairs, and the vocabulary."
     files = {"vocabulary.json": [vocabulary.tokenizer.to_str()]}
@@ -170,7 +170,7 @@ def run_files(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> dict[str, list[s
     return {"sources.txt": [pair.source for pair in pairs],
             "references.txt": [pair.target for pair in pairs], **files}
 
-# %% ../../nbs/experiments/mt.ipynb #b68aad5c
+# %% ../../nbs/experiments/mt.ipynb #b63d29e1
 def with_translations(components: TaskComponents, config: MTConfig, vocabulary: Vocabulary,
                       texts: Sequence[Pair]) -> TaskComponents:
     """Components that also translate.
@@ -186,7 +186,7 @@ def with_translations(components: TaskComponents, config: MTConfig, vocabulary: 
         return " → ".join(vocabulary.decode(row[side]) for side in ("source", "target"))
     return components._replace(files=run_files(vocabulary, translated), show=show)
 
-# %% ../../nbs/experiments/mt.ipynb #fd8914c7
+# %% ../../nbs/experiments/mt.ipynb #0f3113a9
 def build_mt(config: MTConfig) -> Experiment:
     """Everything a run needs, from its configuration.
 
@@ -232,7 +232,7 @@ MT_PRESETS: Mapping[str, MTConfig] = {"reduced": _reduced, "paper": _paper}
 MT_TARGETS: Mapping[str, tuple[str, str]] = {
     name: ("--specific", f"embedded:{name}") for name in ("mercurial", "trac", "plone", "gramps")}
 
-# %% ../../nbs/experiments/mt.ipynb #dc781c37
+# %% ../../nbs/experiments/mt.ipynb #5d19e152
 _networks = ",".join(f"soba+weighting_network={kind}+weighting_sides={which}"
                      for kind in ("bag_of_tokens", "causal_cnn")
                      for which in ("both", "source", "target"))
@@ -255,7 +255,7 @@ MT = TaskSpec(
     "mt", MT_PRESETS, build_mt, "nats per subword", MT_TARGETS, MT_STUDIES,
     {"bleu": "BLEU, 0 to 100", "chrf": "chrF, 0 to 100"}, build_synthetic=synthetic_mt)
 
-# %% ../../nbs/experiments/mt.ipynb #a635e222
+# %% ../../nbs/experiments/mt.ipynb #5a9925f3
 class Translator(NamedTuple):
     """What it takes to translate with a run.
 
@@ -279,7 +279,7 @@ class Translator(NamedTuple):
         kept = [new if text.strip() else "" for text, new in zip(texts, found, strict=True)]
         return kept, int((sizes > rows.shape[1]).sum())
 
-# %% ../../nbs/experiments/mt.ipynb #9b81fb76
+# %% ../../nbs/experiments/mt.ipynb #49e47cff
 def run_config(folder: Path) -> MTConfig:
     "The configuration of a run of `adaptive-dist run mt`; `UsageError` if the folder holds none."
     try:
@@ -291,7 +291,7 @@ def run_config(folder: Path) -> MTConfig:
         raise UsageError(f"{folder} holds a run of {values.get('task')}, not of mt: name another")
     return from_nested(MTConfig(), values)
 
-# %% ../../nbs/experiments/mt.ipynb #2b6e526a
+# %% ../../nbs/experiments/mt.ipynb #db4dedfd
 def translator(folder: Path, stage: str | None = None, **changes: Any) -> Translator:
     """What translates with a run of `adaptive-dist run mt`, with some settings changed.
 
@@ -309,9 +309,6 @@ def translator(folder: Path, stage: str | None = None, **changes: Any) -> Transl
     return Translator(config, make_model(config), params, Vocabulary.load(folder/"vocabulary.json"))
 
 # %% ../../nbs/experiments/mt.ipynb #41c1d59c
-def _lines(folder: Path, name: str) -> list[str]:
-    return (folder/name).read_text(encoding="utf-8").splitlines()
-
 def side_by_side(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
     """What fine-tuned models of runs, by name, made of the test sentences, with chrF (0 to 100).
 
@@ -319,11 +316,13 @@ def side_by_side(runs: Mapping[str, Path]) -> list[dict[str, Any]]:
     """
     from sacrebleu.metrics import CHRF
     chrf, (first, *_, last) = CHRF(), runs
-    sources, references = (_lines(runs[first], f"{name}.txt") for name in ("sources", "references"))
+    sources, references = ((runs[first]/name).read_text(encoding="utf-8").splitlines()
+                           for name in ("sources.txt", "references.txt"))
     rows: list[dict[str, Any]] = [{"source": source, "reference": reference}
                                   for source, reference in zip(sources, references, strict=True)]
     for name, folder in runs.items():
-        for row, text in zip(rows, _lines(folder, "fine_tuned_hypotheses.txt"), strict=True):
+        hypotheses = (folder/"fine_tuned_hypotheses.txt").read_text(encoding="utf-8").splitlines()
+        for row, text in zip(rows, hypotheses, strict=True):
             score = chrf.sentence_score(text, [row["reference"]]).score
             row |= {name: text, f"{name}_chrf": round(score, 2)}
     return sorted(rows, key=lambda row: row[f"{first}_chrf"] - row[f"{last}_chrf"])
