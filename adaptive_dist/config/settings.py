@@ -117,7 +117,7 @@ def fault(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> str | N
         close = closest(str(value), map(str, choices(kind)))
         meant = f"; did you mean {close}?" if close else ""
         return f"{shown}: must be {allowed(kind)}{meant}"
-    names = (about.get("names") or list)()
+    names: Collection[str] = about["names"]() if about.get("names") else ()
     if names and value not in names:
         return f"{shown}: {did_you_mean(value, names)}"
     limit = limit_fault(value, about) if is_a(value, float) else None

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
            'SelectorState', 'SelectorInfo', 'make_learn', 'at_intervals', 'adaptive', 'dds', 'anograd', 'soba',
-           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_step', 'make_step']
+           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
@@ -50,7 +50,7 @@ def check_counts(**counts: int) -> None:
     for name, value in counts.items():
         if value < 1: raise ValueError(f"{name}={value!r} must be at least 1")
 
-# %% ../../nbs/method/selector.ipynb #9ce73678
+# %% ../../nbs/method/selector.ipynb #d57a4c72
 def check_size(big_batch: Batch, size: int) -> int:
     "The number of rows of a big batch; `ValueError` if it is below `size`."
     large = batch_rows(big_batch)
@@ -59,7 +59,7 @@ def check_size(big_batch: Batch, size: int) -> int:
                          "make it larger")
     return large
 
-# %% ../../nbs/method/selector.ipynb #c8a9f85b
+# %% ../../nbs/method/selector.ipynb #1086eca6
 def stateless(select: Callable[[Any, PRNGKeyArray, Batch], Selection],
               score: Callable[[Any, Batch], Float[Array, " batch"]] | None = None) -> Selector:
     "A selector that carries nothing and learns nothing; it has scores if `score` is given."
@@ -71,12 +71,12 @@ def stateless(select: Callable[[Any, PRNGKeyArray, Batch], Selection],
 
     return Selector(init, select, update, score)
 
-# %% ../../nbs/method/selector.ipynb #7456481b
+# %% ../../nbs/method/selector.ipynb #98ce998e
 def uniform_rows(key: PRNGKeyArray, big_batch: Batch, size: int) -> Selection:
     "`size` rows of a big batch with equal chances; `ValueError` if it has fewer."
     return filtering.uniform_subset(key, jnp.zeros(check_size(big_batch, size)), size)
 
-# %% ../../nbs/method/selector.ipynb #b7751f0b
+# %% ../../nbs/method/selector.ipynb #50e6b8a0
 def uniform(*, batch_size: int) -> Selector:
     """Draws `batch_size` rows of each big batch with equal chances, and learns nothing.
 
@@ -87,7 +87,7 @@ def uniform(*, batch_size: int) -> Selector:
         return uniform_rows(key, big_batch, batch_size)
     return stateless(select)
 
-# %% ../../nbs/method/selector.ipynb #56c35d04
+# %% ../../nbs/method/selector.ipynb #628bed01
 class SelectorState(NamedTuple):
     """What a selector carries from step to step.
 
@@ -101,7 +101,7 @@ class SelectorState(NamedTuple):
     rule: Any
     step: Int[Array, ""]
 
-# %% ../../nbs/method/selector.ipynb #af26ceab
+# %% ../../nbs/method/selector.ipynb #4fa4c8e5
 class SelectorInfo(NamedTuple):
     r"""What an update saw; only for looking at. Not a number where a step measured nothing.
 
@@ -117,12 +117,12 @@ class SelectorInfo(NamedTuple):
     gradient_norm: Float[Array, ""]
     rule: Any
 
-# %% ../../nbs/method/selector.ipynb #957ff4d9
+# %% ../../nbs/method/selector.ipynb #06fa9aab
 def _correlation(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
     a, b = a - a.mean(), b - b.mean()
     return a @ b/jnp.maximum(jnp.linalg.norm(a)*jnp.linalg.norm(b), jnp.finfo(a.dtype).tiny)
 
-# %% ../../nbs/method/selector.ipynb #dd464e84
+# %% ../../nbs/method/selector.ipynb #b8018a34
 Learn = Callable[[SelectorState, PRNGKeyArray, Params, Batch, Batch],
                  tuple[SelectorState, SelectorInfo]]
 
@@ -152,7 +152,7 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         return SelectorState(alpha, opt_state, rule_state, state.step + 1), info
     return learn
 
-# %% ../../nbs/method/selector.ipynb #e241fd0c
+# %% ../../nbs/method/selector.ipynb #75b44a33
 def at_intervals(learn: Learn, update_every: int) -> Learn:
     "Learn at the first of every `update_every` updates; at the others count, and see nothing."
     if update_every == 1: return learn
@@ -219,7 +219,7 @@ def dds(
         task, weighting, rules.dds_rule(derivative, ema_decay), batch_size=batch_size,
         generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #9ea4ab40
+# %% ../../nbs/method/selector.ipynb #1f73cd52
 def anograd(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
@@ -236,7 +236,7 @@ def anograd(
         task, weighting, rules.anograd_rule(derivative, ema_decay), batch_size=batch_size,
         generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #fe635bee
+# %% ../../nbs/method/selector.ipynb #506bceb8
 def soba(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
@@ -257,7 +257,7 @@ def soba(
         task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
         update_every=update_every, optimizer=optimizer, filter=filter)
 
-# %% ../../nbs/method/selector.ipynb #11f1fbe5
+# %% ../../nbs/method/selector.ipynb #eb1b3ead
 class AlgorithmState(NamedTuple):
     """What Algorithm 1 carries from step to step.
 
@@ -269,7 +269,7 @@ class AlgorithmState(NamedTuple):
     optimizer: optax.OptState
     selector: Any
 
-# %% ../../nbs/method/selector.ipynb #2a957c62
+# %% ../../nbs/method/selector.ipynb #7decb4b1
 def algorithm_init(key: PRNGKeyArray, params: Params, selector: Selector,
                    optimizer: optax.GradientTransformation,
                    example_batch: Batch) -> AlgorithmState:
@@ -278,19 +278,26 @@ def algorithm_init(key: PRNGKeyArray, params: Params, selector: Selector,
     selector_state = selector.init(key, params, example_batch)
     return AlgorithmState(params, optimizer.init(learnable), selector_state)
 
-# %% ../../nbs/method/selector.ipynb #21026330
+# %% ../../nbs/method/selector.ipynb #ef40771b
 class AlgorithmInfo(NamedTuple):
     """What a step of Algorithm 1 saw; only for looking at.
 
     - `loss`: weighted loss of the picked rows, before the step
+    - `gradient_norm`: Euclidean norm of its gradient
     - `picked`: their row numbers in the big batch
     - `selector`: the selector's own info
     """
     loss: Float[Array, ""]
+    gradient_norm: Float[Array, ""]
     picked: Int[Array, " small"]
     selector: Any
 
-# %% ../../nbs/method/selector.ipynb #94d09358
+# %% ../../nbs/method/selector.ipynb #8b904acc
+def algorithm_keys(key: PRNGKeyArray) -> Key[Array, "3"]:
+    "The keys of a step: to select, for the loss, and for the selector's update."
+    return jax.random.split(key, 3)
+
+# %% ../../nbs/method/selector.ipynb #a1b2c3d5
 Carry = AlgorithmState | tuple[Params, optax.OptState, Any]
 AlgorithmStep = Callable[[Carry, PRNGKeyArray, Batch, Batch], tuple[AlgorithmState, AlgorithmInfo]]
 
@@ -304,7 +311,7 @@ def algorithm_step(task: Task, selector: Selector,
     def step(state: Carry, key: PRNGKeyArray, big_batch: Batch,
              specific_batch: Batch) -> tuple[AlgorithmState, AlgorithmInfo]:
         params, opt_state, selector_state = state
-        for_select, for_loss, for_update = jax.random.split(key, 3)
+        for_select, for_loss, for_update = algorithm_keys(key)
         picked, weights = selector.select(selector_state, for_select, big_batch)
         batch = rows(big_batch, picked)
         problem.check_loss("generic", task.generic, params, batch)
@@ -317,10 +324,10 @@ def algorithm_step(task: Task, selector: Selector,
         selector_state, info = selector.update(
             selector_state, for_update, params, big_batch, specific_batch)
         new = AlgorithmState(params, opt_state, selector_state)
-        return new, AlgorithmInfo(value, picked, info)
+        return new, AlgorithmInfo(value, optax.tree.norm(gradient), picked, info)
     return step
 
-# %% ../../nbs/method/selector.ipynb #933a764d
+# %% ../../nbs/method/selector.ipynb #8ed51710
 def make_step(task: Task, selector: Selector,
               optimizer: optax.GradientTransformation) -> AlgorithmStep:
     """`algorithm_step`, compiled, with its state donated: `state, info = step(state, key, ...)`.

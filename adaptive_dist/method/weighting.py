@@ -30,7 +30,7 @@ class Weighting(NamedTuple):
     init: Callable[[PRNGKeyArray, Batch], Alpha]
     score: Callable[[Alpha, Batch], Float[Array, " batch"]]
 
-# %% ../../nbs/method/weighting.ipynb #f5e857a7
+# %% ../../nbs/method/weighting.ipynb #91655521
 def init_weighting(weighting: Weighting, key: PRNGKeyArray, batch: Batch) -> Alpha:
     """First parameters of a network; `ValueError` unless it gives each row of the batch one score.
 
@@ -50,14 +50,14 @@ def init_weighting(weighting: Weighting, key: PRNGKeyArray, batch: Batch) -> Alp
                          f"float[{count}]; it gave {found.dtype}{list(found.shape)}")
     return alpha
 
-# %% ../../nbs/method/weighting.ipynb #98cba372
+# %% ../../nbs/method/weighting.ipynb #e9ed119c
 def masked_mean(values: Float[Array, "batch length width"],
                 mask: Array) -> Float[Array, "batch width"]:
     "Mean over the positions where `mask` holds; zero for an example without any."
     mask = mask.astype(values.dtype)
     return jnp.einsum("blw,bl->bw", values, mask)/jnp.maximum(mask.sum(1), 1)[:, None]
 
-# %% ../../nbs/method/weighting.ipynb #584d38c0
+# %% ../../nbs/method/weighting.ipynb #42268e8d
 def causal_convolution(alpha: Alpha, tokens: Integer[Array, "batch length"],
                        pad: int) -> Float[Array, "batch length width"]:
     r"$\sum_{k<K}T_k[x_{t-k}]$ with look-up tables $T_k=E\,C_k$; the text is preceded by `pad`."
@@ -147,7 +147,7 @@ def entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     log_w = jax.nn.log_softmax(scores)
     return -jnp.sum(jnp.exp(log_w)*log_w)
 
-# %% ../../nbs/method/weighting.ipynb #1ea8370b
+# %% ../../nbs/method/weighting.ipynb #dd57209f
 def relative_entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     r"""Entropy of the softmax weights divided by its largest value, $\log n$ for $n$ examples.
 
@@ -155,7 +155,7 @@ def relative_entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     """
     return entropy(scores)/jnp.log(max(scores.shape[0], 2))
 
-# %% ../../nbs/method/weighting.ipynb #cfdc7d08
+# %% ../../nbs/method/weighting.ipynb #d24cdfcf
 def effective_sample_size(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     r"Kish's effective sample size of the softmax weights, $1/\sum_iw_i^2$, in examples."
     return 1/jnp.sum(jax.nn.softmax(scores)**2)

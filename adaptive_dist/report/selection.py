@@ -22,10 +22,11 @@ from ..config.files import write_text
 from ..data.readers import evenly_spaced
 from ..data.table import Rows
 from ..method.check.estimates import rank_correlation
+from ..method.selector import algorithm_keys
 from ..train.assemble import data_of
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
-from ..train.loop import Reader, step_keys
+from ..train.loop import Reader, step_key
 from ..train.run import last_share, restore
 from ..train.task import TaskSpec
 from . import finished
@@ -52,7 +53,8 @@ def next_picks(folder: Path, experiment: Experiment) -> tuple[int, Rows]:
     """
     state = restore(folder, experiment)
     batch = jax.tree.map(lambda x: x[0], prepared_reader(experiment).at(int(state.step), 1))
-    picked, _ = jax.jit(experiment.selector.select)(state.selector, step_keys(state)[0], batch)
+    for_select = algorithm_keys(step_key(state))[0]
+    picked, _ = jax.jit(experiment.selector.select)(state.selector, for_select, batch)
     rows = {name: np.asarray(values)[np.asarray(picked)] for name, values in batch.items()}
     return int(state.step), Rows(**rows)
 

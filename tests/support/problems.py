@@ -8,10 +8,10 @@ from adaptive_dist.data.split import Split
 from adaptive_dist.data.table import Rows
 from adaptive_dist.method import weighting as weightings
 from adaptive_dist.method.problem import same_loss
-from adaptive_dist.train.assemble import TaskComponents, assemble
+from adaptive_dist.train.assemble import assemble
+from adaptive_dist.train.experiment import TaskComponents
 from adaptive_dist.train.fine_tuning import FineTuningConfig
 from adaptive_dist.train.settings import (
-    BaselineConfig,
     OptimizerConfig,
     SelectionConfig,
     TaskConfig,
@@ -23,7 +23,7 @@ CONFIG = TaskConfig(
     steps=2_000, batch_size=16, log_every=100, evaluate_every=1_000, tensorboard=False,
     fine_tuning=FineTuningConfig(fine_tune_steps=0),
     optimizer=OptimizerConfig(learning_rate=.03, warmup=10), weighting=WeightingConfig(.01),
-    selection=SelectionConfig(downsampling=8), baseline=BaselineConfig())
+    selection=SelectionConfig(downsampling=8))
 
 
 def regression(kind, size=256, seed=0):
