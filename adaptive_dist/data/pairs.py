@@ -42,7 +42,7 @@ class CleaningConfig:
     script: str | None = setting(
         "LATIN", "script that most letters of both sides are in (its name in Unicode); none: any")
 
-# %% ../../nbs/data/pairs.ipynb #3b27ee0b
+# %% ../../nbs/data/pairs.ipynb #b5f19d01
 @dataclass(frozen=True)
 class PairsConfig:
     "Where parallel text comes from, and how it is cleaned, split and cut."
@@ -84,7 +84,7 @@ class PairsConfig:
         "Names of the columns with both languages and the label."
         return self.source_language, self.target_language, "label"
 
-# %% ../../nbs/data/pairs.ipynb #2e0de78c
+# %% ../../nbs/data/pairs.ipynb #0656f551
 def pair_of(row: Row, source: str, target: str) -> Pair:
     """The pair in a row; a side that is null is empty.
 
@@ -100,10 +100,10 @@ def pair_of(row: Row, source: str, target: str) -> Pair:
         if not isinstance(sides[column], (str, type(None))):
             what = f"column {column!r} of {row.name} holds {type(sides[column]).__name__}, not text"
             raise UsageError(f"{what}, in row {row.number}: name another")
-    texts = [single_spaced(sides[column] or "") for column in (source, target)]
-    return Pair(*texts, str(values.get("label") or row.label))
+    a, b = (single_spaced(sides[column] or "") for column in (source, target))
+    return Pair(a, b, str(values.get("label") or row.label))
 
-# %% ../../nbs/data/pairs.ipynb #2906cb9e
+# %% ../../nbs/data/pairs.ipynb #4e261cff
 def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterator[Pair]:
     """The pairs of a source, at most `limit` of them, as a lazy stream; a side may be empty.
 
@@ -114,13 +114,13 @@ def pairs(source: str, config: PairsConfig, limit: int | None = None) -> Iterato
     found = (pair_of(row, *config.columns[:2]) for row in rows)
     yield from nonempty(islice(found, limit), f"{source} holds no pairs: name another source")
 
-# %% ../../nbs/data/pairs.ipynb #0ba246e0
+# %% ../../nbs/data/pairs.ipynb #a6e1fc1c
 def mostly(text: str, script: str) -> bool:
     "Whether at least half of the letters of a text are of a script (as Unicode names begin)."
     letters = [unicodedata.name(c, "").startswith(script) for c in text if c.isalpha()]
     return 2*sum(letters) >= len(letters)
 
-# %% ../../nbs/data/pairs.ipynb #a3948ca9
+# %% ../../nbs/data/pairs.ipynb #59e70dad
 def fault(pair: Pair, config: CleaningConfig) -> str | None:
     "Why a pair is to be left out, as far as that can be seen from the pair itself."
     sides = (pair.source, pair.target)
@@ -131,7 +131,7 @@ def fault(pair: Pair, config: CleaningConfig) -> str | None:
     if config.script and not all(mostly(side, config.script) for side in sides): return "script"
     return None
 
-# %% ../../nbs/data/pairs.ipynb #86f14729
+# %% ../../nbs/data/pairs.ipynb #13394a59
 def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int],
             dropped: Counter[str]) -> Iterator[Pair]:
     """The pairs that are kept; `dropped` counts the others.
@@ -150,7 +150,7 @@ def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int],
         else:
             yield pair
 
-# %% ../../nbs/data/pairs.ipynb #552cec75
+# %% ../../nbs/data/pairs.ipynb #cc5dc2b5
 class SpecificParts(NamedTuple):
     """Specific pairs with distinct sources, none of which is in two parts.
 
@@ -162,7 +162,7 @@ class SpecificParts(NamedTuple):
     valid: list[Pair]
     test: list[Pair]
 
-# %% ../../nbs/data/pairs.ipynb #11f7aef2
+# %% ../../nbs/data/pairs.ipynb #86eddf51
 def distinct_pairs(source: str, config: PairsConfig, dropped: Counter[str]) -> list[Pair]:
     "Pairs with distinct sources in random order; `dropped` counts those with an empty side."
     found = list(pairs(source, config))
@@ -171,7 +171,7 @@ def distinct_pairs(source: str, config: PairsConfig, dropped: Counter[str]) -> l
     kept = {text_hash(pair.source, config.split_seed): pair for pair in whole}
     return [kept[key] for key in sorted(kept)]
 
-# %% ../../nbs/data/pairs.ipynb #4a432f8b
+# %% ../../nbs/data/pairs.ipynb #bb48a387
 def specific_parts(config: PairsConfig, dropped: Counter[str]) -> SpecificParts:
     "The specific pairs, split at random or as the sources say; `UsageError` for too few."
     named = (config.specific_valid, config.specific_test)
@@ -193,7 +193,7 @@ def specific_parts(config: PairsConfig, dropped: Counter[str]) -> SpecificParts:
             raise UsageError(f"no specific pairs are left for {name}: {fix}")
     return parts
 
-# %% ../../nbs/data/pairs.ipynb #7a2910e2
+# %% ../../nbs/data/pairs.ipynb #13931a2b
 class RowWriter:
     """Writes pairs as rows to the parts of a split.
 
@@ -219,7 +219,7 @@ class RowWriter:
             self.cut[to] += bool(long)
             self.writer.add(to, pair.label, source=source[k:k + 1], target=target[k:k + 1])
 
-# %% ../../nbs/data/pairs.ipynb #444614d3
+# %% ../../nbs/data/pairs.ipynb #ecd1de3f
 def write_pair_parts(folder: Path, config: PairsConfig, length: int) -> None:
     "Read all sources once; write vocabulary, parts, test texts and `meta.json` to a folder."
     from tqdm.auto import tqdm
@@ -263,7 +263,7 @@ def pairs_digest(config: PairsConfig, length: int) -> str:
     return digest({"pairs": 2, "length": length, "sources": sources,
                    "tokenizers": metadata.version("tokenizers"), **shape})
 
-# %% ../../nbs/data/pairs.ipynb #9a05a576
+# %% ../../nbs/data/pairs.ipynb #c428ff8d
 def prepare_pairs(config: PairsConfig, length: int) -> tuple[Split, Vocabulary, list[Pair]]:
     """The data as rows of `length` numbers a side, their vocabulary, and the specific test pairs.
 
