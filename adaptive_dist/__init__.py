@@ -1,32 +1,41 @@
 """Adapt the training distribution to a small target domain while training runs.
 
-`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`), what to compare it with (`ad.uniform`,
-`ad.mixing`, `ad.classifier`, `ad.cds`), what it is told (`ad.Task`, `ad.weighting`) and its parts (`ad.rules`, `ad.filtering`).
-Models, data and the training loop live in `adaptive_dist.models`, `adaptive_dist.engine` and `adaptive_dist.experiments`, and are imported
-only by name.
+`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`), what
+to compare it with (`ad.uniform`, `ad.mixing`, `ad.classifier`, `ad.cds`), what it is told (`ad.Task`,
+`ad.weighting`), a step for a loop of your own (`ad.make_step`) and its parts (`ad.rules`,
+`ad.filtering`). Models, data and training live in `adaptive_dist.models`, `adaptive_dist.data`,
+`adaptive_dist.train` and `adaptive_dist.experiments`, and are imported only by name.
 """
 __version__ = "0.1.0"
 
-# nbdev_export writes the line above and leaves the rest of this file alone: public names are listed here by hand.
+# nbdev_export writes the line above and leaves the rest of this file alone: public names are listed
+# here by hand.
 from .method import baselines, filtering, rules, weighting
 from .method.baselines import append_specific, cds, classifier, mixing, replay
 from .method.filtering import Filter, Selection
-from .method.problem import Task, check_task, rows, same_loss
+from .method.problem import Task, check_task, merge_params, rows, same_loss, split_params
 from .method.rules import Rule
 from .method.selector import (
+    AlgorithmInfo,
+    AlgorithmState,
     Selector,
     SelectorInfo,
     SelectorState,
     adaptive,
+    algorithm_init,
+    algorithm_step,
     anograd,
     dds,
+    make_step,
     soba,
     uniform,
 )
 from .method.weighting import Weighting
 
 __all__ = [
-    "Filter", "Rule", "Selection", "Selector", "SelectorInfo", "SelectorState", "Task", "Weighting",
-    "adaptive", "anograd", "baselines", "cds", "check_task", "classifier", "dds", "filtering", "append_specific", "mixing", "replay", "rows", "rules",
-    "same_loss", "soba", "uniform", "weighting",
+    "AlgorithmInfo", "AlgorithmState", "Filter", "Rule", "Selection", "Selector", "SelectorInfo",
+    "SelectorState", "Task", "Weighting", "adaptive", "algorithm_init", "algorithm_step", "anograd",
+    "append_specific", "baselines", "cds", "check_task", "classifier", "dds", "filtering",
+    "make_step", "merge_params", "mixing", "replay", "rows", "rules", "same_loss", "soba",
+    "split_params", "uniform", "weighting",
 ]

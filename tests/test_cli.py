@@ -1,63 +1,24 @@
 "The command line, as a user has it: what a run leaves behind, and one line with exit status 2 for what cannot be."
 import json
-import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from own_texts import OWN, TINY, finish, folder, result, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.settings import change, settings
-from adaptive_dist.experiments import lm
+from adaptive_dist.experiments.lm import LM
 
-LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs ignore
-SHELL = [sys.executable, "-c", f"import signal, sys; {LISTEN}; from adaptive_dist.cli import main; sys.exit(main())"]
-TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
-    --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --fine-tune-steps 0
-    --no-tensorboard --quiet""".split()  # noqa: SIM905
-OWN = ["--generic", "texts", "--specific", "target.txt", "--generic-test", ".2"]
+__all__ = ["folder"]  # the fixture: a working folder with a user's texts
+pytestmark = pytest.mark.usefixtures("folder")
 RESULT = {"task", "method", "seed", "steps", "specific_loss", "generic_loss", "fine_tuned_specific_loss", "steps_per_second",
           "peak_memory_bytes", "picked_share"}
 
 
-def write_texts(target):
-    "A user's texts: the folder texts/ of two domains, and a file of a third."
-    rng = random.Random(0)
-    def text(words): return " ".join(rng.choices(words.split(), k=40)) + "\n"
-    for name in ("sea", "sky"):
-        Path("texts", name).mkdir(parents=True)
-        for i in range(30): Path(f"texts/{name}/{i}.txt").write_text(text("the cloud rain wind rises falls salt wave tide"))
-    Path(target).write_text("\n".join(text("a court held that law is") for _ in range(20)))
-
-
-@pytest.fixture(autouse=True)
-def folder(workplace):
-    "A working folder with a user's text files, good and bad."
-    write_texts("target.txt")
-    Path("few.txt").write_text("One.\n\nTwo.\n\nThree.\n\nFour.\n\nFive.\n")
-    Path("empty.txt").touch()
-    Path("binary.txt").write_bytes(b"GIF89a\0\0\1")
-    Path("latin.txt").write_bytes("Ein Wort, noch ein Wört".encode("latin-1"))
-    return workplace
-
-
-def start(*arguments): return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process, seconds=400):
-    "Exit status, output and errors of a process, which is killed if it takes longer."
-    try: out, err = process.communicate(timeout=seconds)
-    finally: process.kill()
-    return process.returncode, out, err
-
-
 def run(out, *changes): return ["run", "lm", *TINY, *OWN, "--out", out, *changes]
-
-
-def result(out): return json.loads(Path(out, "result.json").read_text())
 
 
 def check_refusal(status, err, essentials):
@@ -72,7 +33,7 @@ REFUSED = {
     "missing file": (["--specific", "nowhere.txt"], ["no such file or folder: nowhere.txt"]),
     "binary file": (["--specific", "binary.txt"], ["binary.txt is not text", "offset 6"]),
     "few examples": (["--specific", "few.txt"], ["the specific training set has 2 examples, fewer than a batch of 4"]),
-    "unknown flag": (["--learning-rat", "1"], ["unrecognized arguments: --learning-rat 1", "--help"]),
+    "unknown flag": (["--learning-rat", "1"], ["unrecognized arguments: --learning-rat 1; did you mean --learning-rate?", "--help"]),
     "unwritable folder": (["--out", "target.txt/deep"], ["cannot write to --out target.txt/deep: Not a directory"]),
     "negative setting": (["--learning-rate", "-1"], ["--learning-rate -1.0: must be above 0"]),
 }
@@ -81,12 +42,12 @@ REFUSED_INSIDE = {
     "not UTF-8": (["--generic", "latin.txt"], ["latin.txt is not UTF-8", "byte 0xf6 at offset 20"]),
     "missing folder": (["--generic", "nowhere/"], ["no such file or folder: nowhere"]),
     "one file for both": (["--generic", "target.txt", "--batch-size", "64"], ["the generic set has", "fewer than a batch of 256"]),
-    "unknown method": (["--method", "sgd"], ["--method: invalid choice: 'sgd'", "soba"]),
+    "unknown method": (["--method", "sgd"], ["--method 'sgd': choose from", "soba"]),
     "unknown embedded domain": (["--specific", "embedded:Cooking"], ["unknown domain embedded:Cooking", "Mathematics"]),
     "unknown domain of the Pile": (["--specific", "pile:usenet"], ["unknown domain pile:usenet", "arxiv"]),
     "hub out of reach": (["--generic", "c4"], ["cannot read allenai/c4 from the hub"]),
     "unknown preset": (["--preset", "huge"], ["--preset: invalid choice: 'huge'"]),
-    "not a number": (["--steps", "many"], ["--steps: invalid int value: 'many'"]),
+    "not a number": (["--steps", "many"], ["--steps 'many': must be a whole number"]),
     "missing value": (["--seed"], ["--seed: expected one argument"]),
     "nan": (["--learning-rate", "nan"], ["--learning-rate nan: must be a finite number"]),
     "inf": (["--learning-rate", "inf"], ["--learning-rate inf: must be a finite number"]),
@@ -159,8 +120,8 @@ def test_a_run_on_own_files(monkeypatch, capsys):
 def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch, capsys):
     arguments = iter([*TINY[:-2], *OWN])
     tiny = {name[2:].replace("-", "_"): value for name, value in zip(arguments, arguments, strict=True)}
-    tiny = {name: type(old)(tiny[name]) for f, old in settings(lm.PRESETS["reduced"]) if (name := f.name) in tiny}
-    monkeypatch.setitem(lm.PRESETS, "reduced", change(lm.PRESETS["reduced"], **tiny))
+    tiny = {name: type(old)(tiny[name]) for f, old in settings(LM.presets["reduced"]) if (name := f.name) in tiny}
+    monkeypatch.setitem(LM.presets, "reduced", change(LM.presets["reduced"], **tiny))
     assert main(["demo", "--out", "demo", "--steps", "5"]) == 0
     said = capsys.readouterr().out
     for method in ("uniform", "soba"): assert method in said and f"{result(f'demo/{method}')['specific_loss']:.4f}" in said
@@ -177,7 +138,7 @@ def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
     assert found["methods"]["dds"]["flops_ratio"] > 2 and found["methods"]["dds"]["memory_ratio"] >= 1
     assert found["config"]["batch_size"] == 4
     assert "time ratio" in capsys.readouterr().out
-    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "'sgd'" in capsys.readouterr().err
+    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "--method 'sgd'" in capsys.readouterr().err
 
 
 def test_a_run_can_be_profiled_and_needs_wandb_only_if_asked_for(monkeypatch, capsys):

@@ -23,17 +23,20 @@ def plain(value: Any) -> Any:
     "Arrays, named tuples and NaNs as what JSON can hold: numbers, lists, dictionaries and null."
     if isinstance(value, Mapping): return {str(k): plain(v) for k, v in value.items()}
     if hasattr(value, "_asdict"): return plain(value._asdict())
-    if isinstance(value, (jax.Array, np.ndarray, np.generic)): value = np.asarray(value).tolist()
+    if isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        value = np.asarray(value).tolist()
     if isinstance(value, (list, tuple)): return [plain(v) for v in value]
     if isinstance(value, float) and not math.isfinite(value): return None
     return value
 
+# %% ../../nbs/config/files.ipynb #a096f0bd
 def write_text(path: Path, text: str) -> None:
     "Write a text under a temporary name, then rename: the file is whole, or as it was."
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
+# %% ../../nbs/config/files.ipynb #46d68d74
 def write_json(path: Path, value: Any) -> None:
     "Write `value` as JSON; the file is whole, or as it was."
     write_text(path, json.dumps(plain(value), indent=2) + "\n")
@@ -43,14 +46,16 @@ def file_of(lines: Sequence[str]) -> str:
     "The contents of a file of lines."
     return "".join(f"{line}\n" for line in lines)
 
+# %% ../../nbs/config/files.ipynb #40929ae5
 def write_lines(out: Path, files: Mapping[str, Sequence[str]]) -> None:
     "Write files of lines into a folder."
-    for name, lines in files.items(): write_text(out/name, file_of(lines))
+    for name, lines in files.items():
+        write_text(out/name, file_of(lines))
 
 # %% ../../nbs/config/files.ipynb #c85180b0
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    "Hold a lock file; another process that wants it waits. The lock goes with the process, however it ends."
+    "Hold a lock file, for which others wait; it goes with the process, however that ends."
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

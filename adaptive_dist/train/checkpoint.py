@@ -19,56 +19,69 @@ from jaxtyping import PyTree
 
 from ..config.errors import UsageError
 
-# %% ../../nbs/train/checkpoint.ipynb #ce47c4f9
-def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = None) -> None:
-    """Write `state` as the checkpoint of `step` in `folder`, replacing one of that step; then delete all but the newest `keep`.
-
-    Blocks until it is on disk.
-    """
-    from orbax.checkpoint import v1 as ocp
-    policy = ocp.training.preservation_policies.LatestN(keep)
-    with (_without_tracebacks(),
-          ocp.training.Checkpointer(Path(folder).absolute(), preservation_policy=policy, cleanup_tmp_directories=True) as checkpointer):
-        checkpointer.save(step, state, overwrite=True)
-
+# %% ../../nbs/train/checkpoint.ipynb #d6c0890a
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    "Keep Orbax from logging what each of its threads saw of an exception, which is raised anyway."
-    level = (logger := logging.getLogger("absl")).level
+    "Keep Orbax from logging what its threads saw of an exception, which is raised anyway."
+    logger = logging.getLogger("absl")
+    level = logger.level
     logger.setLevel(logging.CRITICAL)
-    try: yield
-    finally: logger.setLevel(level)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+# %% ../../nbs/train/checkpoint.ipynb #ce47c4f9
+def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = None) -> None:
+    """Write `state` as the checkpoint of `step` in `folder`, replacing one of that step.
+
+    Then delete all but the newest `keep`. Blocks until it is on disk.
+    """
+    from orbax.checkpoint import v1 as ocp
+    newest = ocp.training.preservation_policies.LatestN(keep)
+    with _without_tracebacks(), ocp.training.Checkpointer(
+            Path(folder).absolute(), preservation_policy=newest, cleanup_tmp_directories=True,
+    ) as checkpointer:
+        checkpointer.save(step, state, overwrite=True)
 
 # %% ../../nbs/train/checkpoint.ipynb #47583435
 def saved_steps(folder: Path | str) -> list[int]:
-    "Steps of the complete checkpoints in `folder`, in ascending order; none if there is no such folder."
+    "Steps of the complete checkpoints in `folder`, ascending; none if there is no such folder."
     from orbax.checkpoint import v1 as ocp
     if not Path(folder).is_dir(): return []
-    with ocp.training.Checkpointer(Path(folder).absolute()) as checkpointer: return sorted(c.step for c in checkpointer.checkpoints)
+    with ocp.training.Checkpointer(Path(folder).absolute()) as checkpointer:
+        return sorted(c.step for c in checkpointer.checkpoints)
 
+# %% ../../nbs/train/checkpoint.ipynb #76b0f586
+def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
+    "Shape, type and placement of a leaf; the first device for one that has no placement."
+    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+# %% ../../nbs/train/checkpoint.ipynb #7cab1b2a
 def load_state(folder: Path | str, like: PyTree, step: int | None = None) -> PyTree:
-    """Read the checkpoint of `step` (the newest by default), with the structure, shapes and placement of `like`.
+    """Read the checkpoint of `step`, the newest by default, into what `like` describes.
 
     Raises `UsageError` if the folder holds no such checkpoint.
     """
     from orbax.checkpoint import v1 as ocp
     folder = Path(folder).absolute()
-    if not folder.is_dir(): raise UsageError(f"no checkpoints in {folder}: name the checkpoints/ folder of a run")
+    if not folder.is_dir():
+        raise UsageError(f"no checkpoints in {folder}: name the checkpoints/ folder of a run")
+    wanted = jax.tree.map(_abstract, like)
     with ocp.training.Checkpointer(folder) as checkpointer:
-        steps = [c.step for c in checkpointer.checkpoints]
+        steps = sorted(c.step for c in checkpointer.checkpoints)
         if not steps or step not in (None, *steps):
-            raise UsageError(f"no checkpoint{'' if step is None else f' of step {step}'} in {folder}; it holds: {sorted(steps) or 'none'}")
-        wanted = jax.tree.map(_abstract, like)
+            which = "" if step is None else f" of step {step}"
+            raise UsageError(f"no checkpoint{which} in {folder}; it holds: {steps or 'none'}")
         found = checkpointer.load(step, wanted)
-    return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), found, wanted)  # Orbax gives keys another placement
-
-def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
-    sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    # Orbax gives keys another placement.
+    return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), found, wanted)
 
 # %% ../../nbs/train/checkpoint.ipynb #9645e312
-STORAGE_ERRORS = tuple(os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+STORAGE_ERRORS = tuple(
+    os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
 
 def storage_error(error: BaseException) -> str | None:
-    "What is wrong with the disk, if that is what an exception is about: full, over quota, read-only, broken."
+    "What is wrong with the disk, if `error` is about that: full, over quota, read-only, broken."
     return next((reason for reason in STORAGE_ERRORS if reason in str(error)), None)

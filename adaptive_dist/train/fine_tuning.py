@@ -6,9 +6,8 @@
 __all__ = ['FineTuningConfig', 'FineTuned', 'fine_tune']
 
 # %% ../../nbs/train/fine_tuning.ipynb #11b9d7c4
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -19,17 +18,47 @@ from jaxtyping import PRNGKeyArray
 from ..config.settings import setting
 from ..method.problem import Batch, LossFn, Params, Task, batch_rows
 from ..method.selector import uniform
-from .loop import Reader, init_state, make_step
+from .loop import Reader, Step, TrainState, init_state, training_step
 
 # %% ../../nbs/train/fine_tuning.ipynb #55946c55
 @dataclass(frozen=True)
 class FineTuningConfig:
-    "Fine-tuning on the specific training set after the run; step and learning rate are those with the lowest validation loss."
-    fine_tune_steps: int = setting(0, "most fine-tuning steps (count); 0: no fine-tuning", at_least=0)
-    fine_tune_every: int = setting(1_000, "fine-tuning steps between looks at the validation loss (count)", at_least=1)
-    fine_tune_patience: int = setting(5, "looks without a new lowest validation loss after which fine-tuning stops (count)", at_least=1)
-    fine_tune_learning_rate: float = setting(2e-3, "largest learning rate tried in fine-tuning, with Adam (per step)", above=0)
-    fine_tune_rates: int = setting(2, "learning rates tried in fine-tuning, each a third of the one before (count)", at_least=1)
+    """Fine-tuning on the specific training set after the run.
+
+    Step and learning rate are those with the lowest validation loss.
+    """
+    fine_tune_steps: int = setting(
+        0, "most fine-tuning steps (count); 0: no fine-tuning", at_least=0)
+    fine_tune_every: int = setting(
+        1_000, "fine-tuning steps between looks at the validation loss (count)", at_least=1)
+    fine_tune_patience: int = setting(
+        5, "looks without a new lowest validation loss after which fine-tuning stops (count)",
+        at_least=1)
+    fine_tune_learning_rate: float = setting(
+        2e-3, "largest learning rate tried in fine-tuning, with Adam (per step)", above=0)
+    fine_tune_rates: int = setting(
+        2, "learning rates tried in fine-tuning, each a third of the one before (count)",
+        at_least=1)
+
+# %% ../../nbs/train/fine_tuning.ipynb #344b0c82
+def _advance(step: Step) -> Callable[[TrainState, Batch], TrainState]:
+    "`advance(state, batches)`: a step on each of the stacked batches; reuses the state's buffers."
+    def advance(state: TrainState, batches: Batch) -> TrainState:
+        def one(state, batch): return step(state, batch, batch)[0], None
+        return jax.lax.scan(one, state, batches)[0]
+    return jax.jit(advance, donate_argnums=0)
+
+# %% ../../nbs/train/fine_tuning.ipynb #d7c694a7
+def _looks(state: TrainState, advance: Callable[[TrainState, Batch], TrainState],
+           read: Callable[[int, int], Batch], steps: int, every: int,
+           ) -> Iterator[tuple[int, TrainState]]:
+    "Step and state whenever the validation loss is due: after each `every` steps, and the last."
+    done = 0
+    while done < steps:
+        count = min(every, steps - done)
+        state = advance(state, read(done, count))
+        done += count
+        yield done, state
 
 # %% ../../nbs/train/fine_tuning.ipynb #0e04dd4b
 class FineTuned(NamedTuple):
@@ -47,32 +76,38 @@ class FineTuned(NamedTuple):
     tried: list[dict[str, Any]]
 
 # %% ../../nbs/train/fine_tuning.ipynb #c34bde32
-def fine_tune(params: Params, loss: LossFn, reader: Reader, validate: Callable[[Params], float], config: FineTuningConfig,
-              batch_size: int, key: PRNGKeyArray, put: Callable[[Batch], Batch] = jax.device_put) -> FineTuned:
-    """Minimise `loss` on the batches of `reader` with Adam, at several constant learning rates; keep what `validate` finds best.
+def fine_tune(
+    params: Params, loss: LossFn, reader: Reader, validate: Callable[[Params], float],
+    config: FineTuningConfig, batch_size: int, key: PRNGKeyArray,
+    put: Callable[[Batch], Batch] = jax.device_put,
+) -> FineTuned:
+    """Minimise `loss` on the batches of `reader` with Adam; keep what `validate` finds best.
 
-    Batches of fewer rows than `batch_size` are taken whole. `put` takes stacked batches to the devices. Adam starts afresh. One
-    compilation serves all rates, and one more the last chunk if it is shorter.
+    Several constant learning rates are tried, and Adam starts afresh with each. Batches of fewer
+    rows than `batch_size` are taken whole. `put` takes stacked batches to the devices. One
+    compilation serves all rates, and one more the last steps if they are fewer.
     Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=0.)
-    rows = batch_rows(jax.tree.map(lambda x: x[0], reader.at(0, 1)))
-    selector = uniform(batch_size=min(batch_size, rows))
-    step = make_step(Task(loss, loss), selector, optimizer)
-    @partial(jax.jit, donate_argnums=0)
-    def advance(state, batches): return jax.lax.scan(lambda state, batch: (step(state, batch, batch)[0], None), state, batches)[0]
+    size = batch_rows(jax.tree.map(lambda x: x[0], reader.at(0, 1)))
+    selector = uniform(batch_size=min(batch_size, size))
+    advance = _advance(training_step(Task(loss, loss), selector, optimizer))
+    def start(rate: float) -> TrainState:
+        state = init_state(jax.tree.map(jnp.copy, params), selector, optimizer, None,
+                           for_selector=key, for_steps=jnp.copy(key))
+        return state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
+    def read(at: int, count: int) -> Batch: return put(reader.at(at, count))
 
     first = validate(params)
     best, tried = FineTuned(params, 0., 0, first, []), []
-    for rate in (config.fine_tune_learning_rate*3.**-k for k in range(config.fine_tune_rates)):
-        state = init_state(jax.tree.map(jnp.copy, params), selector, optimizer, None, for_selector=key, for_steps=jnp.copy(key))
-        state = state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
-        steps, losses = [0], [first]
-        while steps[-1] < config.fine_tune_steps and len(losses) - losses.index(min(losses)) <= config.fine_tune_patience:
-            count = min(config.fine_tune_every, config.fine_tune_steps - steps[-1])
-            state = advance(state, put(reader.at(steps[-1], count)))
-            steps.append(steps[-1] + count)
+    for k in range(config.fine_tune_rates):
+        rate, steps, losses = config.fine_tune_learning_rate*3.**-k, [0], [first]
+        looks = _looks(start(rate), advance, read, config.fine_tune_steps, config.fine_tune_every)
+        for step, state in looks:
+            steps.append(step)
             losses.append(validate(state.params))
-            if losses[-1] < best.loss: best = FineTuned(jax.tree.map(jnp.copy, state.params), rate, steps[-1], losses[-1], [])
+            if losses[-1] < best.loss:
+                best = FineTuned(jax.tree.map(jnp.copy, state.params), rate, step, losses[-1], [])
+            if len(losses) - losses.index(min(losses)) > config.fine_tune_patience: break
         tried.append({"learning_rate": rate, "step": steps, "loss": losses})
     return best._replace(tried=tried)

@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from test_cli import SHELL, finish, folder, start
+from own_texts import SHELL, finish, folder, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
 from adaptive_dist.data.table import Rows
 from adaptive_dist.experiments import mt
+from adaptive_dist.experiments.mt import MT
 from adaptive_dist.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, pair_loss
 from adaptive_dist.train.experiment import begin, first_batches, step_of
 
+pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder, and an environment in which runs compile quickly
 TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 16 --batch-size 4 --downsampling 2 --weighting-width 8 --vocabulary 320
     --steps 4 --log-every 2 --evaluate-every 4 --evaluate-examples 8 --fine-tune-steps 2 --fine-tune-every 1 --fine-tune-rates 1 --beam 2
@@ -133,12 +135,12 @@ def test_weighting_networks_see_the_sides_they_are_told_to(kind, which):
 
 def test_the_step_of_every_preset_can_be_traced():
     "At full size: shapes and types of a whole SOBA step, without computing it."
-    for preset in mt.PRESETS.values():
-        experiment = mt.synthetic_experiment(change(replace(preset, method="soba"), cache=None))
+    for preset in MT.presets.values():
+        experiment = mt.synthetic_mt(change(replace(preset, method="soba"), cache=None))
         state = jax.eval_shape(lambda experiment=experiment: begin(0, experiment)[0])
         after, info = jax.eval_shape(step_of(experiment), state, *first_batches(experiment))
         assert info.picked.shape == (preset.batch_size,) and jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
-    base = jax.tree.leaves(jax.eval_shape(lambda: begin(0, mt.synthetic_experiment(mt.PRESETS["paper"]))[0].params))
+    base = jax.tree.leaves(jax.eval_shape(lambda: begin(0, mt.synthetic_mt(MT.presets["paper"]))[0].params))
     assert 60e6 < sum(x.size for x in base) < 62e6  # the base transformer with 32,000 subwords
 
 

@@ -9,6 +9,7 @@ import pytest
 from adaptive_dist.config.settings import change
 from adaptive_dist.data.sources import PILE_SETS
 from adaptive_dist.experiments import lm
+from adaptive_dist.experiments.lm import LM
 from adaptive_dist.train.experiment import step_flops
 
 @pytest.fixture
@@ -36,17 +37,17 @@ def test_each_published_setting_builds_on_rows_of_its_schema(target, copies):
     pile = Path(copies["cache"]).with_name("pile")/"00.jsonl"
     if name: pile.write_text(pile.read_text().replace("ArXiv", name))
     source = f"pile:{target}:{pile.parent}" if name else f"rcv1:{Path(copies['cache']).with_name('rcv1')}"
-    preset = lm.PRESETS[f"paper-{target}"]
+    preset = LM.presets[f"paper-{target}"]
     assert source.startswith(preset.data.specific) or target == "reuters"
     assert (preset.steps, preset.batch_size, preset.selection.downsampling, preset.data.specific_size) == (300_000, 128, 128, 10_000)
-    experiment = lm.build(change(preset, **{**copies, "specific": source}, batch_size=4, downsampling=4))
+    experiment = LM.build(change(preset, **{**copies, "specific": source}, batch_size=4, downsampling=4))
     assert experiment.target == target and set(experiment.labels) == {target, "c4"}
     assert experiment.specific.at(0, 2)["tokens"].shape == (2, 4, 256)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("preset", ["paper", "paper-large"])
 def test_paper_presets_compile_on_rows_of_their_schema(preset, copies):
-    experiment = lm.build(config := change(lm.PRESETS[preset], batch_size=4, downsampling=4, **copies))
+    experiment = LM.build(config := change(LM.presets[preset], batch_size=4, downsampling=4, **copies))
     assert config.steps == 300_000 and set(experiment.labels) == {"arxiv", "c4"}
     weights = config.model.layers*config.model.width*(4*config.model.width + 2*config.model.mlp_width)
     plain = 6*weights*config.batch_size*config.model.length  # a forward and a backward pass through the layers' matrices

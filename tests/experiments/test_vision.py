@@ -8,14 +8,15 @@ import jax
 import numpy as np
 import pytest
 from devices import on_devices
+from own_texts import finish, result, start
 from PIL import Image
-from test_cli import finish, result, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.images import prepare
+from adaptive_dist.data.images import prepare_images
 from adaptive_dist.experiments import vision
+from adaptive_dist.experiments.vision import VISION
 from adaptive_dist.train.experiment import step_flops
 from adaptive_dist.train.methods import generic_reader
 
@@ -50,7 +51,7 @@ def folder(workplace):
     return workplace
 
 
-def tiny(**changes): return change(vision.PRESETS["reduced"], **{**TINY, **OWN, **changes})
+def tiny(**changes): return change(VISION.presets["reduced"], **{**TINY, **OWN, **changes})
 
 
 def test_a_run_on_own_pictures(capsys):
@@ -61,7 +62,7 @@ def test_a_run_on_own_pictures(capsys):
     assert found["picked_share"].keys() == {"classes", "some", "others"} and found["picked_share"]["classes"] == 0
     for name in ("accuracy", "fine_tuned_accuracy"): assert 0 <= found[name] <= 100
     for name in ("specific_loss", "generic_loss", "fine_tuned_specific_loss"): assert 0 < found[name] < 10
-    report = prepare(tiny().data).report
+    report = prepare_images(tiny().data).report
     assert report["generic pictures skipped"] == {"does not decode": 1, "no such file": 2, "no caption": 3}
     assert len(report["skipped"]) == 6 and report["classes"] == ["blue", "red"]
 
@@ -99,28 +100,28 @@ def test_bad_settings_end_with_one_line(case, capsys):
 
 
 def test_a_linear_layer_serves_methods_that_train_it():
-    for method in ("mixing", "uniform"): assert vision.build(tiny(head="linear", method=method))
-    with pytest.raises(UsageError): vision.build(tiny(head="linear", method="soba"))
+    for method in ("mixing", "uniform"): assert VISION.build(tiny(head="linear", method=method))
+    with pytest.raises(UsageError): VISION.build(tiny(head="linear", method="soba"))
 
 
 def test_every_method_and_target_of_the_studies_is_a_configuration():
-    from adaptive_dist.report.compare import configured, variants
-    for study in vision.STUDIES.values():
-        assert set(study.targets) <= set(vision.TARGETS)
+    from adaptive_dist.report.grid import configured, variants
+    for study in VISION.studies.values():
+        assert set(study.targets) <= set(VISION.targets)
         for v in variants(study.methods):
-            for choice in v.choices: vision.check_fit(configured(vision.PRESETS[study.preset], choice))
+            for choice in v.choices: vision.check_fit(configured(VISION.preset(study.preset)[1], choice))
 
 
 def test_noise_has_the_form_of_the_data():
-    noise, real = vision.synthetic_experiment(tiny(), classes=2), vision.build(tiny())
+    noise, real = vision.synthetic_vision(tiny(), classes=2), VISION.build(tiny())
     for kind in ("generic", "specific"):
         shapes = [{name: (x.shape, x.dtype) for name, x in getattr(e, kind).at(0, 1).items()} for e in (noise, real)]
         assert shapes[0] == shapes[1]
 
 
 def test_contrastive_selection_scores_do_not_depend_on_the_block():
-    data = prepare(tiny().data)
-    components = vision.components(tiny(), data)
+    data = prepare_images(tiny().data)
+    components = vision.vision_components(tiny(), data)
     params = components.init_params(jax.random.key(0))
     batch = generic_reader(tiny(), data).at(0, 1)
     rows = {name: x[0] for name, x in batch.items()}
@@ -131,8 +132,8 @@ def test_contrastive_selection_scores_do_not_depend_on_the_block():
 
 
 def test_held_out_numbers_are_means_over_all_rows():
-    data, config = prepare(tiny().data), tiny()
-    components = vision.components(config, data)
+    data, config = prepare_images(tiny().data), tiny()
+    components = vision.vision_components(config, data)
     params = components.init_params(jax.random.key(1))
     model = vision.Towers(config.model, 2)
     test, captions = data.specific_test, vision.class_captions(data.specific_train)
@@ -167,21 +168,21 @@ def copies(tmp_path):
 
 
 def test_the_papers_preset_builds_on_rows_of_its_schema(copies):
-    preset = vision.PRESETS["paper"]
+    preset = VISION.presets["paper"]
     assert (preset.data.train_per_class, preset.data.valid_per_class + preset.data.test_per_class) == (30, 50)
-    experiment = vision.build(change(preset, **copies))
+    experiment = VISION.build(change(preset, **copies))
     assert experiment.target == "imagenet67" and set(experiment.labels) == {"imagenet67", "00000", "00001"}
     batch = experiment.generic.at(0, 2)
     assert batch["image"].shape == (2, 8, 32, 32, 3) and bytes(batch["tokens"][0, 0]).rstrip(b"\0").startswith(b"A photo of ")
-    assert {k: v["rows"] for k, v in prepare(change(preset, **copies).data).report.items() if k.startswith("specific_")} == {
+    assert {k: v["rows"] for k, v in prepare_images(change(preset, **copies).data).report.items() if k.startswith("specific_")} == {
         "specific_train": 2*67, "specific_valid": 67, "specific_test": 67}
 
 
 @pytest.mark.slow
 def test_the_papers_step_compiles():
     "At the paper's sizes, but for a sixteenth of its batch: a specific loss encodes the 67 captions of the classes as well."
-    config = change(vision.PRESETS["paper"], batch_size=64)
-    plain, adaptive = (step_flops(vision.synthetic_experiment(change(config, method=method), classes=67)) for method in ("uniform", "soba"))
+    config = change(VISION.presets["paper"], batch_size=64)
+    plain, adaptive = (step_flops(vision.synthetic_vision(change(config, method=method), classes=67)) for method in ("uniform", "soba"))
     weights = 12*config.model.layers*config.model.width**2
     assert 64*196*6*weights < plain < 64*(196 + 128)*8*weights and 2.5 < adaptive/plain < 5
 

@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from test_cli import OWN, TINY, finish, folder, start
+from own_texts import OWN, TINY, finish, folder, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.train.checkpoint import saved_steps
 from adaptive_dist.train.metrics import CLOCK
 
+pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 SHORT = [flag for flag in TINY if flag != "--quiet"]
 GRID = ["compare", "lm", "--preset", "small-target", *SHORT, *OWN, "--fine-tune-steps", "2", "--fine-tune-every", "1", "--targets", "",
@@ -64,7 +65,7 @@ def test_an_interrupted_comparison_ends_with_the_same_table():
 
 
 @pytest.mark.parametrize("changes, essentials", [
-    (["--methods", "uniform,sgd"], ["--method: invalid choice: 'sgd'"]), (["--methods", "soba+depth=3"], ["--depth"]),
+    (["--methods", "uniform,sgd"], ["--method 'sgd': choose from"]), (["--methods", "soba+depth=3"], ["--depth"]),
     (["--methods", "soba+downsampling=0"], ["--downsampling 0: must be at least 1"]), (["--seeds", "0"], ["--seeds 0: must be at least 1"]),
     (["--targets", "Cooking"], ["unknown target 'Cooking'", "Mathematics"]), (["--study", "all"], ["--study: invalid choice: 'all'"]),
     (["--methods", "uniform", "--specific", "nowhere.txt"], ["no such file or folder: nowhere.txt"])])

@@ -20,13 +20,13 @@ from nbdev.doclinks import nbdev_export
 from run_notebooks import ROOT, clean, notebooks
 
 PACKAGE = "adaptive_dist"
-BY_HAND = f"{PACKAGE}/__init__.py"
+BY_HAND = [f"{PACKAGE}/__init__.py", f"{PACKAGE}/models/__init__.py"]
 EXPORT = re.compile(r"^#\|\s*exports?\b", re.MULTILINE)
 MAGIC = re.compile(r"^[%!].*", re.MULTILINE)
 
 def export(copy: Path) -> None:
     "Export the notebooks into a copy of the project that has no modules yet."
-    for path in [ROOT/"settings.ini", ROOT/"pyproject.toml", ROOT/BY_HAND, *notebooks()]:
+    for path in [ROOT/"settings.ini", ROOT/"pyproject.toml", *(ROOT/name for name in BY_HAND), *notebooks()]:
         target = copy/path.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)

@@ -1,4 +1,4 @@
-"""How the project is written, in figures: python tools/notebooks/letters.py [--list KIND] [PATH ...]
+"""How the project is written, in figures: letters.py [--list KIND] [--limits] [PATH ...]
 
 Counts what makes code hard to read, in the code cells of notebooks and in tests/ and tools/:
 
@@ -10,8 +10,9 @@ Counts what makes code hard to read, in the code cells of notebooks and in tests
 - big: exported cells of more than 20 lines that hold no class
 - unshown: exported cells after which no cell shows or asserts anything before the next exported one
 - twice: public names that two modules define
+- shown: the share of exported cells that are not unshown
 
-`--list KIND` names the places. With `--limits`, the exit status is 1 if a figure is above its limit.
+`--list KIND` names the places. With `--limits` the exit status is 1 if a figure is above its limit.
 """
 import argparse
 import ast
@@ -20,12 +21,14 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, LINES = 100, 20
+LIMITS = {"long": 0, "body": 0, "walrus": 0, "several": 0, "big": 0, "twice": 0}
+SHOWN = .85  # the smallest share of exported cells that are shown
 KINDS = ("long", "body", "walrus", "several", "big", "unshown", "twice")
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try)
 GUARDS = (ast.Return, ast.Raise, ast.Continue, ast.Break)
@@ -88,43 +91,57 @@ def names(node: ast.stmt) -> list[str]:
 def is_shown(source: str) -> bool:
     "Whether a cell asserts, prints, or ends with a value that is shown."
     tree = parsed(source)
-    calls = any(isinstance(node, ast.Assert) or isinstance(node, ast.Call) and
-                getattr(node.func, "id", "") == "print" for node in ast.walk(tree))
-    return calls or bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
+    calls = any(isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and
+                getattr(node.func, "id", "") == "print") for node in ast.walk(tree))
+    return calls or (bool(tree.body) and isinstance(tree.body[-1], ast.Expr))
+
+def cell_faults(cell: Cell) -> dict[str, list[str]]:
+    "Where a cell has faults that can be seen in it alone."
+    tree, lines = parsed(cell.source), cell.source.split("\n")
+    heads, defined = in_loop_heads(tree), definitions(tree)
+    found: dict[str, list[str]] = {
+        "long": [f"{cell.place}:{k}" for k, line in enumerate(lines, 1) if len(line) > WIDTH],
+        "body": [f"{cell.place}:{line}" for line in same_line_bodies(tree)],
+        "walrus": [f"{cell.place}:{node.lineno}" for node in ast.walk(tree)
+                   if isinstance(node, ast.NamedExpr) and id(node) not in heads]}
+    if cell.exported and defined:
+        bodies = [node for node in defined if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+        has_class = any(isinstance(node, ast.ClassDef) for node in defined)
+        found["several"] = [cell.place]*(len(bodies) > 1)
+        found["big"] = [cell.place]*(len(lines) - 1 > LINES and not has_class)
+    return found
+
+def exported_cells(found: list[Cell]) -> dict[str, bool]:
+    "The exported cells that define something, and whether each is shown before the next."
+    shown: dict[str, bool] = {}
+    last = None
+    for cell in found:
+        if cell.exported and definitions(parsed(cell.source)):
+            last = cell.place
+            shown[last] = False
+        elif last and not cell.exported and "nbdev_export" not in cell.source:
+            shown[last] |= is_shown(cell.source)
+    return shown
+
+def public_names(found: list[Cell]) -> set[str]:
+    "The public names that a notebook exports."
+    defined = [node for cell in found if cell.exported for node in definitions(parsed(cell.source))]
+    return {name for node in defined for name in names(node) if not name.startswith("_")}
 
 def places(paths: list[Path]) -> dict[str, list[str]]:
     "Where each kind of fault is, and `exported`, all exported cells with a definition."
     found: dict[str, list[str]] = {kind: [] for kind in (*KINDS, "exported")}
-    homes: dict[str, set[str]] = defaultdict(set)
+    homes: dict[str, list[str]] = defaultdict(list)
     for path in paths:
-        waiting: str | None = None
         for cell in cells(path):
-            tree = parsed(cell.source)
-            heads = in_loop_heads(tree)
-            lines = cell.source.split("\n")
-            found["long"] += [f"{cell.place}:{k}" for k, line in enumerate(lines, 1) if len(line) > WIDTH]
-            found["body"] += [f"{cell.place}:{line}" for line in same_line_bodies(tree)]
-            found["walrus"] += [f"{cell.place}:{node.lineno}" for node in ast.walk(tree)
-                                if isinstance(node, ast.NamedExpr) and id(node) not in heads]
-            defined = definitions(tree)
-            if not cell.exported:
-                if is_shown(cell.source) and "nbdev_export" not in cell.source:
-                    waiting = None
-                continue
-            if not defined:
-                continue
-            found["unshown"] += [waiting] if waiting else []
-            waiting = cell.place
-            found["exported"].append(cell.place)
-            if sum(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in defined) > 1:
-                found["several"].append(cell.place)
-            if len(lines) - 1 > LINES and not any(isinstance(n, ast.ClassDef) for n in defined):
-                found["big"].append(cell.place)
-            for name in (name for node in defined for name in names(node)):
-                if not name.startswith("_"):
-                    homes[name].add(path.relative_to(ROOT).as_posix())
-        found["unshown"] += [waiting] if waiting else []
-    found["twice"] = [f"{name}: {', '.join(sorted(where))}" for name, where in sorted(homes.items())
+            for kind, where in cell_faults(cell).items():
+                found[kind] += where
+        shown = exported_cells(cells(path))
+        found["exported"] += shown
+        found["unshown"] += [place for place, is_ in shown.items() if not is_]
+        for name in public_names(cells(path)):
+            homes[name].append(path.relative_to(ROOT).as_posix())
+    found["twice"] = [f"{name}: {', '.join(where)}" for name, where in sorted(homes.items())
                       if len(where) > 1]
     return found
 
@@ -133,21 +150,36 @@ def sources() -> list[Path]:
     tests = [p for folder in ("tests", "tools") for p in sorted((ROOT/folder).rglob("*.py"))]
     return [*sorted((ROOT/"nbs").rglob("*.ipynb")), *tests]
 
-def figures(found: dict[str, list[str]]) -> dict[str, Any]:
+def figures(found: dict[str, list[str]]) -> dict[str, float]:
     "A number for each kind, and the share of exported cells that are shown."
     shown = 1 - len(found["unshown"])/max(1, len(found["exported"]))
     return {**{kind: len(found[kind]) for kind in KINDS}, "shown": round(shown, 3)}
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def excesses(of: dict[str, float]) -> list[str]:
+    "The figures that are above their limits, and the share of shown cells if it is below its own."
+    above = [f"{kind} {of[kind]} is above {limit}" for kind, limit in LIMITS.items()
+             if of[kind] > limit]
+    return above + [f"shown {of['shown']} is below {SHOWN}"]*(of["shown"] < SHOWN)
+
+def main(argv: list[str] | None = None) -> int:
+    "Print the figures, and what is asked for; 1 if limits are asked for and exceeded."
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("path", nargs="*", type=Path, help="everything by default")
-    parser.add_argument("--list", choices=KINDS, action="append", default=[], help="name the places of a kind")
-    args = parser.parse_args()
+    parser.add_argument("--list", choices=KINDS, action="append", default=[],
+                        help="name the places of a kind")
+    parser.add_argument("--limits", action="store_true", help="fail if a figure is above its limit")
+    args = parser.parse_args(argv)
     found = places([p.resolve() for p in args.path] or sources())
     for kind in args.list:
         print(*found[kind], sep="\n")
-    print(", ".join(f"{name} {value}" for name, value in figures(found).items()))
-    return 0
+    figure = figures(found)
+    print(", ".join(f"{name} {value}" for name, value in figure.items()))
+    if not args.limits: return 0
+    wrong = excesses(figure)
+    if wrong:
+        print("letters:", "; ".join(wrong), "(--list KIND names the places)")
+    return bool(wrong)
 
 if __name__ == "__main__":
     sys.exit(main())
