@@ -14,7 +14,10 @@ DEV := $(VENV)/dev-$(call key,requirements/demo.txt settings.ini setup.py requir
 # Tests and documentation run on the CPU, offline.
 CPU := JAX_PLATFORMS=cpu HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
-.PHONY: help install demo test test-slow lint docs lab notebooks export clean
+BUDGET ?= 900
+ORDER ?= $(shell git rev-parse HEAD 2>/dev/null)
+
+.PHONY: help install demo test test-slow test-turn lint docs lab notebooks export clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,13 +36,16 @@ test: lint ## Lint; compare modules, README and notebooks; build the site; run n
 	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print
 	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-slow: $(DEV) ## The cells and tests that `make test` leaves out, with the others
-	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print --flags slow
-	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal --slow
+test-slow: $(DEV) ## The cells and tests that `make test` leaves out
+	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal --only-slow
 
-lint: $(DEV) ## ruff and mypy
+test-turn: $(DEV) ## As many of them as fit into BUDGET seconds, in an order that follows from the commit
+	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal --only-slow --budget $(BUDGET) --order "$(ORDER)"
+
+lint: $(DEV) ## ruff, mypy, and how the code is written, in figures
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python tools/notebooks/letters.py --limits
 
 docs: $(DEV) ## Build the site into _docs/ (no Quarto needed)
 	$(CPU) $(BIN)/python tools/site/docs.py

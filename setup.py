@@ -44,7 +44,7 @@ extras["licences"] = ["licensedcode-data==32.1.0"]  # more texts: 169 MB install
 extras["dev"] = [
     "nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4",
     "smalldocs==0.5.4", "jupyterlab", "ipywidgets", "nbconvert", "pytest", "pytest-xdist",
-    "beartype", "ruff", "mypy",
+    "beartype", "equinox", "ruff", "mypy",
 ]
 
 class BuildWithoutIndex(build_py):

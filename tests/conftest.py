@@ -1,4 +1,10 @@
-"""Shapes and types in the package's signatures are checked; slow tests run only with --slow."""
+"""Shapes and types in the package's signatures are checked; slow tests run only with --slow.
+
+Slow tests may take turns: `--only-slow --order TEXT --budget SECONDS` runs them in an order that
+follows from the text, such as a commit, and starts none after so many seconds.
+"""
+import random
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +23,33 @@ TINY = dict(
     weighting_width=8, weighting_embedding=8, steps=6, log_every=2, evaluate_every=6,
     evaluate_examples=16, fine_tune_steps=0, tensorboard=False)
 
+START = time.monotonic()
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run slow tests too")
+    parser.addoption("--only-slow", action="store_true", help="run slow tests and no others")
+    parser.addoption("--order", metavar="TEXT", help="run tests in an order that follows from TEXT")
+    parser.addoption("--budget", type=float, metavar="SECONDS",
+                     help="start no test after so long; what is left over is skipped")
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    "Skip tests marked slow unless they are asked for."
-    if config.getoption("--slow"): return
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    "Skip tests marked slow unless they are asked for; put tests into another order."
+    if config.getoption("--only-slow"):
+        items[:] = [item for item in items if "slow" in item.keywords]
+    elif not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+    order = config.getoption("--order")
+    if order:
+        random.Random(order).shuffle(items)
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    "A budget that has ended is no failure: what is left has its turn another time."
+    budget = item.config.getoption("--budget")
+    if budget is not None and time.monotonic() - START > budget:
+        pytest.skip("the time is over: it has its turn with another commit")
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

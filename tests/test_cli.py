@@ -42,7 +42,7 @@ REFUSED_INSIDE = {
     "not UTF-8": (["--generic", "latin.txt"], ["latin.txt is not UTF-8", "byte 0xf6 at offset 20"]),
     "missing folder": (["--generic", "nowhere/"], ["no such file or folder: nowhere"]),
     "one file for both": (["--generic", "target.txt", "--batch-size", "64"], ["the generic set has", "fewer than a batch of 256"]),
-    "unknown method": (["--method", "sgd"], ["--method sgd: choose from", "soba"]),
+    "unknown method": (["--method", "sgd"], ["--method 'sgd': choose from", "soba"]),
     "unknown embedded domain": (["--specific", "embedded:Cooking"], ["unknown domain embedded:Cooking", "Mathematics"]),
     "unknown domain of the Pile": (["--specific", "pile:usenet"], ["unknown domain pile:usenet", "arxiv"]),
     "hub out of reach": (["--generic", "c4"], ["cannot read allenai/c4 from the hub"]),
@@ -138,7 +138,7 @@ def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
     assert found["methods"]["dds"]["flops_ratio"] > 2 and found["methods"]["dds"]["memory_ratio"] >= 1
     assert found["config"]["batch_size"] == 4
     assert "time ratio" in capsys.readouterr().out
-    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "--method sgd" in capsys.readouterr().err
+    assert main(["bench", *small, "--methods", "uniform,sgd"]) == 2 and "--method 'sgd'" in capsys.readouterr().err
 
 
 def test_a_run_can_be_profiled_and_needs_wandb_only_if_asked_for(monkeypatch, capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = Path(__file__).resolve().parent.parent/"adaptive_dist"
-ALLOWED = {  # the rooms that each room may import from, beside itself
+ALLOWED: dict[str, set[str]] = {  # the rooms that each room may import from, beside itself
     "config": set(),
     "method": set(),
     "data": {"config", "method"},
@@ -88,7 +88,7 @@ def is_allowed(arrow: Arrow) -> bool:
     source, target = room(arrow.source), room(arrow.target)
     if source == FRONT: return target == "method"
     if target == FRONT: return source == "cli"
-    return target == source or bool({target, arrow.target} & ALLOWED[source])
+    return target == source or bool({target, arrow.target} & ALLOWED.get(source, set()))
 
 def cycle(found: list[Arrow]) -> list[str]:
     "A round of modules that import each other, or none."

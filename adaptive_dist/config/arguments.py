@@ -77,7 +77,7 @@ def add_setting(group: Any, f: Field, kind: Any, value: Any) -> None:
 # %% ../../nbs/config/arguments.ipynb #7208eb34
 def add_settings(parser: argparse.ArgumentParser, config: Any,
                  without: Collection[str] = ()) -> None:
-    "Add a flag for each setting of a nested configuration but for those `without`, in its groups."
+    "Add a flag for each setting of a nested configuration, but for the fields `without`."
     kinds = get_type_hints(type(config))
     about = (type(config).__doc__ or "").partition("\n")[0]
     group = parser.add_argument_group(type(config).__name__, about)

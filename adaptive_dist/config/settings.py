@@ -67,7 +67,6 @@ def result_settings(config: Any) -> dict[str, Any]:
 # %% ../../nbs/config/settings.ipynb #41a1856e
 def is_a(value: Any, kind: Any) -> bool:
     "Whether a value has the type that a setting is declared with."
-    if kind is Any: return True
     if get_origin(kind) in (Union, types.UnionType):
         return any(is_a(value, k) for k in get_args(kind))
     if get_origin(kind) is Literal:
@@ -75,7 +74,7 @@ def is_a(value: Any, kind: Any) -> bool:
     if kind in (int, float):
         number = numbers.Integral if kind is int else numbers.Real
         return isinstance(value, number) and not isinstance(value, bool)
-    return isinstance(value, get_origin(kind) or kind)
+    return kind is Any or isinstance(value, get_origin(kind) or kind)
 
 # %% ../../nbs/config/settings.ipynb #8c04d3ff
 def choices(kind: Any) -> list[Any]:
@@ -118,6 +117,9 @@ def fault(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> str | N
         close = closest(str(value), map(str, choices(kind)))
         meant = f"; did you mean {close}?" if close else ""
         return f"{shown}: must be {allowed(kind)}{meant}"
+    names: Collection[str] = about["names"]() if about.get("names") else ()
+    if names and value not in names:
+        return f"{shown}: {did_you_mean(value, names)}"
     limit = limit_fault(value, about) if is_a(value, float) else None
     return f"{shown}: must be {limit}; it is the {about['help']}" if limit else None
 
@@ -161,6 +163,7 @@ def with_names(config: Config, values: Mapping[str, Any]) -> Config:
     "The configuration with those of the values that other settings depend on."
     first = {f.name: values[f.name] for f in fields(config)  # type: ignore[arg-type]
              if f.metadata.get("names") and f.name in values}
+    check_values(type(config), first)
     return replace(config, **first) if first else config  # type: ignore[type-var]
 
 # %% ../../nbs/config/settings.ipynb #aad66680

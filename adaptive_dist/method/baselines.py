@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from . import filtering
+from . import filtering, selector as selectors
 from .filtering import Filter, Selection
 from .problem import Batch, Params, batch_rows, rows
-from .selector import Selector, at_intervals, check_counts, check_size, stateless, uniform_rows
+from .selector import Selector, check_counts, check_size, stateless
 from .weighting import Alpha, Weighting, init_weighting, relative_entropy
 
 # %% ../../nbs/method/baselines.ipynb #00d05719
@@ -35,7 +35,7 @@ def append_specific(generic_batch: Batch, specific_batch: Batch) -> Batch:
                          f"these have {' and '.join(fields)}")
     return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), generic_batch, specific_batch)
 
-# %% ../../nbs/method/baselines.ipynb #3c1f104d
+# %% ../../nbs/method/baselines.ipynb #5a8c89f4
 def weigh_both(generic: Int[Array, " small"], specific: Int[Array, " small"],
                generic_proportion: float) -> Selection:
     r"All rows of both kinds; the generic ones weigh $g$ together, the specific ones $1-g$."
@@ -43,7 +43,7 @@ def weigh_both(generic: Int[Array, " small"], specific: Int[Array, " small"],
     proportions = jnp.array([generic_proportion, 1 - generic_proportion])
     return Selection(jnp.concatenate([generic, specific]), jnp.repeat(proportions/count, count))
 
-# %% ../../nbs/method/baselines.ipynb #892cff80
+# %% ../../nbs/method/baselines.ipynb #59821067
 def replace_some(key: PRNGKeyArray, generic: Int[Array, " small"], specific: Int[Array, " few"],
                  generic_proportion: float) -> Selection:
     r"Generic rows, of which the first $(1-g)\,b$, rounded at random, give way to specific ones."
@@ -53,7 +53,7 @@ def replace_some(key: PRNGKeyArray, generic: Int[Array, " small"], specific: Int
     specific = jnp.pad(specific, (0, size - specific.shape[0]))
     return filtering.equal_weights(jnp.where(jnp.arange(size) < count, specific, generic))
 
-# %% ../../nbs/method/baselines.ipynb #00ce483a
+# %% ../../nbs/method/baselines.ipynb #9c687c6e
 Form: TypeAlias = Literal["one_batch", "two_gradients"]
 
 def most_specific(generic_proportion: float, batch_size: int, specific_rows: int,
@@ -96,7 +96,7 @@ def mixing(*, generic_proportion: float,  # of the loss
 
     return stateless(select)
 
-# %% ../../nbs/method/baselines.ipynb #9c1dfaeb
+# %% ../../nbs/method/baselines.ipynb #6106022f
 def classifier_loss(generic: Float[Array, " generic"],
                     specific: Float[Array, " specific"]) -> Float[Array, ""]:
     r"""Cross-entropy in nats of log-odds of generic and of specific rows, each kind counting half.
@@ -118,7 +118,7 @@ class ClassifierState(NamedTuple):
     optimizer: optax.OptState
     step: Int[Array, ""]
 
-# %% ../../nbs/method/baselines.ipynb #47312dc3
+# %% ../../nbs/method/baselines.ipynb #ed4cfd68
 class ClassifierInfo(NamedTuple):
     """What an update saw; only for looking at.
 
@@ -130,13 +130,13 @@ class ClassifierInfo(NamedTuple):
     accuracy: Float[Array, ""]
     entropy: Float[Array, ""]
 
-# %% ../../nbs/method/baselines.ipynb #87b04862
+# %% ../../nbs/method/baselines.ipynb #db9e3027
 def make_classify(weighting: Weighting, optimizer: optax.GradientTransformation,
                   generic_rows: int) -> Callable:
     "An update of the classifier: a step of logistic regression on `generic_rows` uniform rows."
     def classify(state: ClassifierState, key: PRNGKeyArray, params: Params, big_batch: Batch,
                  specific_batch: Batch) -> tuple[ClassifierState, ClassifierInfo]:
-        batch = rows(big_batch, uniform_rows(key, big_batch, generic_rows).picked)
+        batch = rows(big_batch, selectors.uniform_rows(key, big_batch, generic_rows).picked)
         def cross_entropy(alpha: Alpha) -> tuple[Array, tuple[Array, Array]]:
             both = weighting.score(alpha, batch), weighting.score(alpha, specific_batch)
             return classifier_loss(*both), both
@@ -180,10 +180,10 @@ def classifier(
         return weighting.score(state.alpha, batch)
 
     learn = make_classify(weighting, optimizer, generic_rows)
-    return Selector(init, select, at_intervals(learn, update_every), score,
-                    network=lambda state: state.alpha)
+    update = selectors.at_intervals(learn, update_every)
+    return Selector(init, select, update, score, network=lambda state: state.alpha)
 
-# %% ../../nbs/method/baselines.ipynb #a28f3f2e
+# %% ../../nbs/method/baselines.ipynb #a55e0da8
 def contrastive_scores(loss: Callable[[Any, Batch], Float[Array, " batch"]], generic: Any,
                        specific: Any, batch: Batch) -> Float[Array, " batch"]:
     r"$\ell(x;\theta_\text{generic})-\ell(x;\theta_\text{specific})$ of each row, in loss units."
@@ -214,7 +214,7 @@ class ReplayState(NamedTuple):
     alphas: Alpha
     step: Int[Array, ""]
 
-# %% ../../nbs/method/baselines.ipynb #6ce2c3d7
+# %% ../../nbs/method/baselines.ipynb #077ec162
 def replay(
     weighting: Weighting, alphas: Alpha, *, batch_size: int,
     steps_per_network: int = 1,        # steps for which each network is used
@@ -232,7 +232,7 @@ def replay(
 
     def score(state: ReplayState, batch: Batch) -> Float[Array, " batch"]:
         at = jnp.minimum(state.step//steps_per_network, last)
-        return weighting.score(rows(state.alphas, at), batch)
+        return weighting.score(jax.tree.map(lambda x: x[at], state.alphas), batch)
 
     def select(state: ReplayState, key: PRNGKeyArray, big_batch: Batch) -> Selection:
         check_size(big_batch, batch_size)

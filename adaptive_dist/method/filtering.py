@@ -22,12 +22,12 @@ class Selection(NamedTuple):
     picked: Int[Array, " small"]
     weights: Float[Array, " small"]
 
-# %% ../../nbs/method/filtering.ipynb #de4823b8
+# %% ../../nbs/method/filtering.ipynb #1c3b0e06
 def equal_weights(picked: Int[Array, " small"]) -> Selection:
     "The picked rows, each counting the same."
     return Selection(picked, jnp.full(picked.shape, 1/picked.shape[0]))
 
-# %% ../../nbs/method/filtering.ipynb #2ad4a3c4
+# %% ../../nbs/method/filtering.ipynb #6a93a3df
 @runtime_checkable
 class Filter(Protocol):
     "Draws `size` rows of a big batch, given their scores."
@@ -51,18 +51,18 @@ def uniform_subset(key: PRNGKeyArray, scores: Float[Array, " large"], size: int)
     "Draw uniformly without replacement; the scores do not matter."
     return gumbel_top_k(key, jnp.zeros_like(scores), size)
 
-# %% ../../nbs/method/filtering.ipynb #9f2c9d00
+# %% ../../nbs/method/filtering.ipynb #b2133239
 def top_k(key: PRNGKeyArray, scores: Float[Array, " large"], size: int) -> Selection:
     "Keep the highest scores; no chance involved."
     del key
     return equal_weights(jax.lax.top_k(scores, size)[1])
 
-# %% ../../nbs/method/filtering.ipynb #72dbf845
+# %% ../../nbs/method/filtering.ipynb #f05b336f
 def with_replacement(key: PRNGKeyArray, scores: Float[Array, " large"], size: int) -> Selection:
     r"Draw `size` times independently with probability $w_i$; an example may come up again."
     return equal_weights(jax.random.categorical(key, scores, shape=(size,)))
 
-# %% ../../nbs/method/filtering.ipynb #7eacf296
+# %% ../../nbs/method/filtering.ipynb #3d5d2434
 FILTERS: dict[str, Filter] = {
     "gumbel_top_k": gumbel_top_k, "uniform": uniform_subset, "top_k": top_k,
     "with_replacement": with_replacement}

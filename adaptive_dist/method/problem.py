@@ -27,7 +27,7 @@ class LossFn(Protocol):
     def __call__(self, params: Params, batch: Batch, key: PRNGKeyArray, /
                  ) -> Float[Array, " batch"]: ...
 
-# %% ../../nbs/method/problem.ipynb #fd36baea
+# %% ../../nbs/method/problem.ipynb #06821ce3
 class Task(NamedTuple):
     r"""What is trained, and what it is judged by: two functions that return one loss per example.
 
@@ -46,7 +46,7 @@ def same_loss(loss: LossFn) -> Task:
     "A task whose generic and specific examples share one loss, as in language modelling."
     return Task(generic=loss, specific=loss)
 
-# %% ../../nbs/method/problem.ipynb #042ea202
+# %% ../../nbs/method/problem.ipynb #0e3534d5
 def batch_rows(batch: Batch) -> int:
     "The number of examples in a batch; `ValueError` if its leaves disagree on their first axis."
     shapes = [leaf.shape for leaf in jax.tree.leaves(batch)]
@@ -56,12 +56,12 @@ def batch_rows(batch: Batch) -> int:
                          f"their shapes are {shapes}")
     return sizes.pop()
 
-# %% ../../nbs/method/problem.ipynb #a8a0ec05
+# %% ../../nbs/method/problem.ipynb #80f17a98
 def rows(batch: Batch, index: Int[Array, " picked"]) -> Batch:
     "The rows `index` of every leaf of a batch, in that order."
     return jax.tree.map(lambda leaf: leaf[index], batch)
 
-# %% ../../nbs/method/problem.ipynb #81e7c2f4
+# %% ../../nbs/method/problem.ipynb #916adcaa
 def _loss_fault(found: Any, count: int) -> str | None:
     "What is wrong with the losses of `count` rows, given as their shape, and what to do about it."
     if not isinstance(found, jax.ShapeDtypeStruct):
@@ -79,7 +79,7 @@ def _loss_fault(found: Any, count: int) -> str | None:
         return f"{got}: compute the losses in floating point, since they are differentiated"
     return None
 
-# %% ../../nbs/method/problem.ipynb #b3c5c843
+# %% ../../nbs/method/problem.ipynb #fda184cc
 def check_loss(name: str, loss: LossFn, params: Params, batch: Batch) -> None:
     """Raise `ValueError` unless a loss takes (params, batch, key) and returns one number per row.
 
@@ -105,7 +105,7 @@ def check_task(task: Task, params: Params, generic_batch: Batch, specific_batch:
     check_loss("generic", task.generic, params, generic_batch)
     check_loss("specific", task.specific, params, specific_batch)
 
-# %% ../../nbs/method/problem.ipynb #d1a8fa76
+# %% ../../nbs/method/problem.ipynb #2b017138
 def split_params(params: Params) -> tuple[Params, Params]:
     "The leaves that have a gradient (floating point), and all others; `None` in place of the rest."
     def part(wanted: bool) -> Params:
@@ -114,7 +114,7 @@ def split_params(params: Params) -> tuple[Params, Params]:
         return jax.tree.map(keep, params)
     return part(True), part(False)
 
-# %% ../../nbs/method/problem.ipynb #9546b89b
+# %% ../../nbs/method/problem.ipynb #6d000f02
 def merge_params(learnable: Params, carried: Params) -> Params:
     "Parameters from the two parts that `split_params` made."
     return jax.tree.map(lambda a, b: b if a is None else a, learnable, carried,
@@ -142,11 +142,13 @@ class Quadratic(NamedTuple):
         "The two losses; a generic batch is `{'index': int[batch]}`, a specific batch any pytree."
         def quadratic(offset: Array, curvature: Array) -> Array:
             return .5*jnp.einsum("...i,...ij,...j->...", offset, curvature, offset)
-        def generic(theta: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
+        def generic(theta: Params, batch: Batch,
+                    key: PRNGKeyArray | None) -> Float[Array, " batch"]:
             del key
             i = batch["index"]
             return quadratic(theta - self.centres[i], self.curvatures[i])
-        def specific(theta: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
+        def specific(theta: Params, batch: Batch,
+                     key: PRNGKeyArray | None) -> Float[Array, " batch"]:
             del key
             loss = quadratic(theta - self.target, self.specific_curvature)
             return jnp.full(batch_rows(batch), loss)

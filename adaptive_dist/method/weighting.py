@@ -8,6 +8,7 @@ __all__ = ['Alpha', 'Weighting', 'init_weighting', 'masked_mean', 'causal_convol
 
 # %% ../../nbs/method/weighting.ipynb #0b03a433
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
@@ -29,7 +30,7 @@ class Weighting(NamedTuple):
     init: Callable[[PRNGKeyArray, Batch], Alpha]
     score: Callable[[Alpha, Batch], Float[Array, " batch"]]
 
-# %% ../../nbs/method/weighting.ipynb #398c60ac
+# %% ../../nbs/method/weighting.ipynb #91655521
 def init_weighting(weighting: Weighting, key: PRNGKeyArray, batch: Batch) -> Alpha:
     """First parameters of a network; `ValueError` unless it gives each row of the batch one score.
 
@@ -49,21 +50,22 @@ def init_weighting(weighting: Weighting, key: PRNGKeyArray, batch: Batch) -> Alp
                          f"float[{count}]; it gave {found.dtype}{list(found.shape)}")
     return alpha
 
-# %% ../../nbs/method/weighting.ipynb #ed3a395d
+# %% ../../nbs/method/weighting.ipynb #e9ed119c
 def masked_mean(values: Float[Array, "batch length width"],
                 mask: Array) -> Float[Array, "batch width"]:
     "Mean over the positions where `mask` holds; zero for an example without any."
     mask = mask.astype(values.dtype)
     return jnp.einsum("blw,bl->bw", values, mask)/jnp.maximum(mask.sum(1), 1)[:, None]
 
-# %% ../../nbs/method/weighting.ipynb #efb8ff72
+# %% ../../nbs/method/weighting.ipynb #42268e8d
 def causal_convolution(alpha: Alpha, tokens: Integer[Array, "batch length"],
                        pad: int) -> Float[Array, "batch length width"]:
     r"$\sum_{k<K}T_k[x_{t-k}]$ with look-up tables $T_k=E\,C_k$; the text is preceded by `pad`."
     tables = jnp.einsum("ve,kec->kvc", alpha["embedding"], alpha["kernel"])
     kernel, length = tables.shape[0], tokens.shape[1]
     padded = jnp.pad(tokens, ((0, 0), (kernel - 1, 0)), constant_values=pad)
-    return sum(tables[k][padded[:, kernel - 1 - k:kernel - 1 - k + length]] for k in range(kernel))
+    shifted = (padded[:, kernel - 1 - k:kernel - 1 - k + length] for k in range(kernel))
+    return reduce(jnp.add, (table[x] for table, x in zip(tables, shifted, strict=True)))
 
 # %% ../../nbs/method/weighting.ipynb #18e9ded4
 def causal_cnn(
@@ -145,7 +147,7 @@ def entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     log_w = jax.nn.log_softmax(scores)
     return -jnp.sum(jnp.exp(log_w)*log_w)
 
-# %% ../../nbs/method/weighting.ipynb #714f65bf
+# %% ../../nbs/method/weighting.ipynb #dd57209f
 def relative_entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     r"""Entropy of the softmax weights divided by its largest value, $\log n$ for $n$ examples.
 
@@ -153,7 +155,7 @@ def relative_entropy(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     """
     return entropy(scores)/jnp.log(max(scores.shape[0], 2))
 
-# %% ../../nbs/method/weighting.ipynb #fc19640f
+# %% ../../nbs/method/weighting.ipynb #d24cdfcf
 def effective_sample_size(scores: Float[Array, " batch"]) -> Float[Array, ""]:
     r"Kish's effective sample size of the softmax weights, $1/\sum_iw_i^2$, in examples."
     return 1/jnp.sum(jax.nn.softmax(scores)**2)

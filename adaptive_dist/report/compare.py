@@ -18,7 +18,7 @@ from .curves import curves, png
 from .grid import Job, Variant, flags_of, make_job
 from .page import page
 from .processes import execute
-from .tables import Table, loss_table, markdown, picked_table, write_csv
+from .tables import TextTable, loss_table, markdown, picked_table, write_csv
 
 # %% ../../nbs/report/compare.ipynb #3f6dd449
 def choose(jobs: Sequence[Job]) -> Job:
@@ -95,7 +95,7 @@ def write_report(out: Path, title: str, command: str, units: str, jobs: Sequence
     (out/"table.md").write_text(f"`{command}`\n\n{text}", encoding="utf-8")
     figure = png(curves(loss_curves))
     (out/"curves.png").write_bytes(figure)
-    tables: dict[str, Table] = {}
+    tables: dict[str, TextTable] = {}
     for t in targets:
         tables |= {t: losses[t], f"{t}: what was picked": picked_table(records, t)}
     notes = (f"Losses are in {units}.", *COMPARISON_NOTES)

@@ -144,7 +144,7 @@ def replay_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     return baselines.replay(
         inputs.weighting, jax.tree.map(lambda *x: jnp.stack(x), *networks),
         batch_size=config.batch_size, steps_per_network=steps[1] - steps[0],
-        filter=getattr(filtering, own.filter))
+        filter=filtering.FILTERS[own.filter])
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000022
 REPLAY = Method("use the stored weighting networks of another run", replay_selector, generic_reader,

@@ -40,7 +40,7 @@ def shared_arguments(config: TaskConfig, inputs: SelectorInputs) -> dict[str, An
         task=inputs.task, weighting=inputs.weighting, batch_size=config.batch_size,
         generic_rows=own.generic_rows, update_every=own.update_every,
         optimizer=optax.adam(config.weighting.weighting_learning_rate),
-        filter=getattr(filtering, own.filter))
+        filter=filtering.FILTERS[own.filter])
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000008
 @dataclass(frozen=True)

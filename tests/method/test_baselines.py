@@ -11,58 +11,51 @@ from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
 from adaptive_dist.data.readers import evenly_spaced
 from adaptive_dist.data.text import prepare
-from adaptive_dist.experiments import lm
+from adaptive_dist.experiments.lm import LM
 from adaptive_dist.method import filtering, weighting
 from adaptive_dist.method.baselines import append_specific, cds, classifier, mixing, replay
 from adaptive_dist.method.problem import rows
 from adaptive_dist.method.selector import uniform
-from adaptive_dist.train import assemble as assembly
+from adaptive_dist.models.byte_transformer import ByteTransformer
+from adaptive_dist.train import contrastive
 from adaptive_dist.train.checkpoint import load_state
 from adaptive_dist.train.experiment import begin
 from adaptive_dist.train.run import restore, run
 
-TINY = dict(layers=1, width=16, mlp_width=32, heads=2, length=32, batch_size=4, downsampling=4, weighting_width=8, weighting_embedding=8,
-            steps=6, log_every=2, evaluate_every=6, evaluate_examples=16, fine_tune_steps=0, tensorboard=False)
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    "A small configuration on a user's own texts, with a cache of its own."
-    rng = np.random.default_rng(0)
-    def text(words): return " ".join(rng.choice(words.split(), 40))
-    (tmp_path/"sea.txt").write_text("\n\n".join(text("the cloud rain wind rises falls salt wave tide") for _ in range(60)))
-    (tmp_path/"law.txt").write_text("\n\n".join(text("a court held that law is") for _ in range(20)))
-    return change(lm.PRESETS["reduced"], **TINY, generic=str(tmp_path/"sea.txt"), specific=str(tmp_path/"law.txt"), generic_test=.2,
-                  cache=str(tmp_path/"cache"))
-
-
 def end(config, out):
     "The result of a run and the parameters it ended with."
-    return run("lm", config, lm.build, out, progress=False), restore(out, lm.build(config)).params
+    result = run("lm", config, LM.build, out, progress=False)
+    return result, restore(out, LM.build(config)).params
 
 
 def test_mixing_with_g_1_is_uniform_bit_for_bit(tiny, tmp_path):
     plain, plain_params = end(replace(tiny, method="uniform"), tmp_path/"uniform")
-    mixed, mixed_params = end(change(tiny, method="mixing", generic_proportion=1.), tmp_path/"mixing")
+    all_generic = change(tiny, method="mixing", generic_proportion=1.)
+    mixed, mixed_params = end(all_generic, tmp_path/"mixing")
     assert jax.tree.all(jax.tree.map(np.array_equal, plain_params, mixed_params))
-    for name in ("specific_loss", "generic_loss", "picked_share"): assert plain[name] == mixed[name]
+    for name in ("specific_loss", "generic_loss", "picked_share"):
+        assert plain[name] == mixed[name]
     other, other_params = end(change(tiny, method="mixing", generic_proportion=.5), tmp_path/"half")
-    assert not jax.tree.all(jax.tree.map(np.array_equal, plain_params, other_params)) and other["picked_share"]["law"] > .2
+    assert not jax.tree.all(jax.tree.map(np.array_equal, plain_params, other_params))
+    assert other["picked_share"]["law"] > .2
 
 
 @pytest.mark.parametrize("generic_proportion, batch_size", [(.9, 8), (.5, 8), (.95, 4), (0., 8)])
 def test_mixing_has_the_right_proportion_and_draws_each_kind_evenly(generic_proportion, batch_size):
-    large, small = 24, batch_size
-    chooser = mixing(generic_proportion=generic_proportion, batch_size=batch_size, specific_rows=small)
+    large, small, draws = 24, batch_size, 4000
+    chooser = mixing(generic_proportion=generic_proportion, batch_size=batch_size,
+                     specific_rows=small)
     big = append_specific({"x": jnp.zeros(large)}, {"x": jnp.ones(small)})
-    draws = 4000
-    picked = jax.vmap(lambda key: chooser.select((), key, big).picked)(jax.random.split(jax.random.key(0), draws))
-    assert all(len(set(row)) == batch_size for row in np.asarray(picked[:200]).tolist())  # without replacement
-    counts = np.bincount(np.asarray(picked).ravel(), minlength=large + small)
-    expected = np.repeat([generic_proportion*batch_size/large, (1 - generic_proportion)*batch_size/small], [large, small])*draws
+    keys = jax.random.split(jax.random.key(0), draws)
+    picked = np.asarray(jax.vmap(lambda key: chooser.select((), key, big).picked)(keys))
+    assert all(len(set(row)) == batch_size for row in picked[:200].tolist())  # without replacement
+    counts = np.bincount(picked.ravel(), minlength=large + small)
+    of_generic = generic_proportion*batch_size
+    of_specific = (1 - generic_proportion)*batch_size
+    expected = draws*np.repeat([of_generic/large, of_specific/small], [large, small])
     assert np.all(np.abs(counts - expected) <= 5*np.sqrt(np.maximum(expected, 1)))
-    in_batch = (np.asarray(picked) >= large).sum(1)
-    assert set(in_batch) <= {int(np.floor((1 - generic_proportion)*batch_size + 1e-6)), int(np.ceil((1 - generic_proportion)*batch_size - 1e-6))}
+    in_batch = (picked >= large).sum(1)
+    assert set(in_batch) <= {int(np.floor(of_specific + 1e-6)), int(np.ceil(of_specific - 1e-6))}
 
 
 def test_two_gradients_weighs_both_means():
@@ -75,31 +68,42 @@ def test_two_gradients_weighs_both_means():
     assert float(weights @ rows(big, picked)["x"]) == pytest.approx(float(want))
 
 
-@pytest.mark.parametrize("wrong", [dict(generic_proportion=1.1), dict(g=-.1), dict(generic_proportion=.5, specific_rows=2), dict(form="two_gradients", specific_rows=7),
-                                   dict(batch_size=0)])
-def test_mixing_refuses(wrong):
-    with pytest.raises(ValueError, match=r"g=|specific_rows=|form '|batch_size=0"):
-        mixing(**{"g": .9, "batch_size": 8, "specific_rows": 8, **wrong})
+@pytest.mark.parametrize(("wrong", "message"), [
+    (dict(generic_proportion=1.1), "generic_proportion=1.1"),
+    (dict(generic_proportion=-.1), "generic_proportion=-0.1"),
+    (dict(generic_proportion=.5, specific_rows=2), "specific_rows=2 is fewer than the 5"),
+    (dict(form="two_gradients", specific_rows=7), "specific_rows=7 is fewer than the 8"),
+    (dict(batch_size=0), "batch_size=0")])
+def test_mixing_refuses(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        mixing(**{"generic_proportion": .9, "batch_size": 8, "specific_rows": 8, **wrong})
 
 
 def test_only_examples_with_the_same_fields_can_be_joined():
-    with pytest.raises(ValueError, match="same fields"): append_specific({"x": jnp.zeros(3)}, {"y": jnp.zeros(3)})
+    with pytest.raises(ValueError, match="same fields"):
+        append_specific({"x": jnp.zeros(3)}, {"y": jnp.zeros(3)})
 
 
-GENERIC, SPECIFIC = np.array([.4, .3, .2, .06, .04]), np.array([.02, .08, .2, .3, .4])  # of five kinds of examples
+# of five kinds of examples
+GENERIC, SPECIFIC = np.array([.4, .3, .2, .06, .04]), np.array([.02, .08, .2, .3, .4])
 
 
 @pytest.fixture(scope="module")
 def learnt():
     "A classifier of five kinds, one parameter each, after it has seen many."
-    table = weighting.Weighting(lambda key, batch: jnp.zeros(5), lambda alpha, batch: alpha[batch["kind"]])
+    def score(alpha, batch): return alpha[batch["kind"]]
+    table = weighting.Weighting(lambda key, batch: jnp.zeros(5), score)
     def draw(key, p, n): return {"kind": jax.random.choice(key, 5, (n,), p=jnp.asarray(p))}
-    def make(filter, batch_size): return classifier(table, batch_size=batch_size, generic_rows=256, optimizer=optax.adam(.02), filter=filter)
+    def make(filter, batch_size):
+        return classifier(table, batch_size=batch_size, generic_rows=256, optimizer=optax.adam(.02),
+                          filter=filter)
     chooser = make(filtering.top_k, 4)
     def step(state, key):
         k = jax.random.split(key, 3)
-        return chooser.update(state, k[0], None, draw(k[1], GENERIC, 512), draw(k[2], SPECIFIC, 256))
-    state, info = jax.lax.scan(step, chooser.init(jax.random.key(0), None, None), jax.random.split(jax.random.key(1), 1500))
+        generic, specific = draw(k[1], GENERIC, 512), draw(k[2], SPECIFIC, 256)
+        return chooser.update(state, k[0], None, generic, specific)
+    start = chooser.init(jax.random.key(0), None, draw(jax.random.key(0), GENERIC, 512))
+    state, info = jax.lax.scan(step, start, jax.random.split(jax.random.key(1), 1500))
     return make, draw, state, info
 
 
@@ -136,51 +140,58 @@ def numpy_loss(params, model, tokens):
 
 
 def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeypatch):
-    config = change(tiny, method="cds", cds_steps=4, cds_fine_tune_steps=4, fine_tune_every=2, cds_examples=90)
+    config = change(tiny, method="cds", cds_steps=4, cds_fine_tune_steps=4, fine_tune_every=2,
+                    cds_examples=90)
     first, _ = end(config, tmp_path/"cds")
     assert first["preparation_seconds"] > 0
     folder, = (tmp_path/"cache").glob("cds-*")
-    model, scoring = lm.ByteTransformer(config.model), lm.build(assembly.scoring_run(config))
+    model, scoring = ByteTransformer(config.model), LM.build(contrastive.scoring_run(config))
     like = jax.eval_shape(lambda: begin(0, scoring)[0].params)
     pieces = evenly_spaced(prepare(config.data, 32).generic, 90)["tokens"]
     tuned = numpy_loss(load_state(folder/"models/fine_tuned", like), model, pieces)
     brute = numpy_loss(restore(folder/"models", scoring).params, model, pieces) - tuned
     scores = np.fromfile(folder/"scores-90", "<f4")
     assert scores.shape == (90,) and scores.std() > 1e-4 and np.allclose(scores, brute, atol=1e-5)
-    experiment = lm.build(config)
+    experiment = LM.build(config)
     reader, _ = experiment.prepare(False)
     batch = jax.tree.map(lambda x: x[0], reader.at(0, 1))
     picked = experiment.selector.select((), jax.random.key(0), jax.device_put(batch)).picked
     assert set(picked.tolist()) == set(np.argsort(-batch["score"])[:4].tolist())
 
     def forbidden(*args): raise AssertionError("computed again")
-    monkeypatch.setattr(assembly, "_compute_scores", forbidden)
+    monkeypatch.setattr(contrastive, "contrast_of", forbidden)
     second, _ = end(change(config, downsampling=8), tmp_path/"other")
     assert second["preparation_seconds"] == first["preparation_seconds"]
 
 
 def test_cds_keeps_the_highest_scores():
-    picked, weights = cds(batch_size=2).select((), jax.random.key(0), {"score": jnp.array([.1, 3., -1., 2.])})
+    batch = {"score": jnp.array([.1, 3., -1., 2.])}
+    picked, weights = cds(batch_size=2).select((), jax.random.key(0), batch)
     assert picked.tolist() == [1, 3] and weights.tolist() == [.5, .5]
 
 
 def test_replays_of_a_recorded_run(tiny, tmp_path):
     recorded, _ = end(change(tiny, method="soba", store_weighting_every=2), tmp_path/"soba")
-    assert sorted(int(p.name) for p in (tmp_path/"soba/weightings").iterdir()) == [0, 2, 4, 6]
+    stored = sorted(int(p.name) for p in (tmp_path/"soba/weightings").iterdir())
+    assert stored == [0, 2, 4, 6]
     assert recorded["method"] == "soba"
     def alphas(order):
         config = change(tiny, method="replay", replay_from=str(tmp_path/"soba"), replay_order=order)
-        return begin(0, lm.build(config))[0].selector
-    inorder, shuffled, last = (alphas(order).alphas["out"] for order in ("recorded", "shuffled", "last"))
+        return begin(0, LM.build(config))[0].selector
+    inorder, shuffled, last = (
+        alphas(order).alphas["out"] for order in ("recorded", "shuffled", "last"))
     assert inorder.shape[0] == 4 and jnp.array_equal(last, inorder[-1:])
-    assert not jnp.array_equal(shuffled, inorder) and jnp.allclose(jnp.sort(shuffled, 0), jnp.sort(inorder, 0))
-    result, _ = end(change(tiny, method="replay", replay_from=str(tmp_path/"soba")), tmp_path/"replay")
+    assert not jnp.array_equal(shuffled, inorder)
+    assert jnp.allclose(jnp.sort(shuffled, 0), jnp.sort(inorder, 0))
+    replayed = change(tiny, method="replay", replay_from=str(tmp_path/"soba"))
+    result, _ = end(replayed, tmp_path/"replay")
     assert np.isfinite(result["specific_loss"])
 
 
 def test_a_replay_uses_each_network_for_its_time():
-    linear, alphas = weighting.mlp(lambda b: b["x"], widths=()), {"hidden": [], "out": jnp.array([[1.], [-1.], [2.]])}
-    chooser = replay(linear, alphas, batch_size=1, every=2)
+    linear = weighting.mlp(lambda b: b["x"], widths=())
+    alphas = {"hidden": [], "out": jnp.array([[1.], [-1.], [2.]])}
+    chooser = replay(linear, alphas, batch_size=1, steps_per_network=2)
     state = chooser.init(jax.random.key(0), None, None)
     seen = []
     for _ in range(7):
@@ -190,14 +201,17 @@ def test_a_replay_uses_each_network_for_its_time():
 
 
 @pytest.mark.parametrize("wrong, why", [
-    (dict(method="replay"), "needs --replay-from"), (dict(method="replay", replay_from="nowhere"), "holds no weighting networks"),
+    (dict(method="replay"), "needs --replay-from"),
+    (dict(method="replay", replay_from="nowhere"), "holds no weighting networks"),
     (dict(method="uniform", store_weighting_every=2), "no weighting network to store"),
     (dict(method="soba", store_weighting_every=3), "must be a multiple of --log-every 2")])
 def test_replays_and_recordings_that_cannot_be(tiny, tmp_path, wrong, why):
-    with pytest.raises(UsageError, match=why): run("lm", change(tiny, **wrong), lm.build, tmp_path/"out", progress=False)
+    with pytest.raises(UsageError, match=why):
+        run("lm", change(tiny, **wrong), LM.build, tmp_path/"out", progress=False)
 
 
 def test_uniform_has_one_draw_in_common_with_mixing():
     big, key = {"x": jnp.zeros(40)}, jax.random.key(5)
-    alone = mixing(generic_proportion=1., batch_size=8, specific_rows=8).select((), key, big).picked
-    assert jnp.array_equal(alone, uniform(batch_size=8).select((), key, {"x": jnp.zeros(32)}).picked)
+    alone = mixing(generic_proportion=1., batch_size=8, specific_rows=8).select((), key, big)
+    plain = uniform(batch_size=8).select((), key, {"x": jnp.zeros(32)})
+    assert jnp.array_equal(alone.picked, plain.picked)

@@ -1,4 +1,4 @@
-"Each measurement against what is known without it: explicit gradients, normal distributions with a known reliability, a trial by hand."
+"Each measurement against what is known without it: explicit gradients, known reliabilities."
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,8 @@ from adaptive_dist.method.weighting import mlp
 from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 
 def test_alignments_equal_explicit_per_example_gradients():
-    model = ByteTransformer(ByteTransformerConfig(layers=1, width=16, mlp_width=32, heads=2, length=24, dropout=0., dtype="float32"))
+    model = ByteTransformer(ByteTransformerConfig(
+        layers=1, width=16, mlp_width=32, heads=2, length=24, dropout=0., dtype="float32"))
     tokens = jnp.asarray(np.random.default_rng(0).integers(1, 256, (12, 24), np.uint8))
     def loss(params, batch): return text_loss(model, params, batch["tokens"])
     params = model.init(jax.random.key(0), tokens[:1])
@@ -22,14 +23,16 @@ def test_alignments_equal_explicit_per_example_gradients():
     one = jax.jit(jax.grad(lambda p, t: loss(p, {"tokens": t[None]})[0]))
     explicit = [one(params, t) for t in tokens]
     mean = estimates.mean_of(explicit[:8])
-    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(jax.tree.leaves(u), jax.tree.leaves(mean), strict=True))
+    assert jax.tree.all(jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-6), u, mean))
     found = estimates.alignments(loss, params, {"tokens": tokens}, u, block=3)
-    assert np.allclose(found, [float(optax.tree.vdot(u, g)) for g in explicit], rtol=1e-5, atol=1e-5)
-    assert np.allclose(estimates.per_example_losses(loss, params, {"tokens": tokens}, 6), loss(params, {"tokens": tokens}), atol=1e-6)
+    assert np.allclose(found, [optax.tree.vdot(u, g) for g in explicit], rtol=1e-5, atol=1e-5)
+    losses = estimates.per_example_losses(loss, params, {"tokens": tokens}, 6)
+    assert np.allclose(losses, loss(params, {"tokens": tokens}), atol=1e-6)
 
 
 def test_blocks_that_do_not_come_out_even_are_refused():
-    with pytest.raises(ValueError, match="10 rows are no multiple of a block of 4"): estimates.in_blocks({"x": np.zeros(10)}, 4)
+    with pytest.raises(ValueError, match="10 rows are no multiple of a block of 4"):
+        estimates.in_blocks({"x": np.zeros(10)}, 4)
 
 
 def test_rank_correlation_is_spearmans():
@@ -42,11 +45,15 @@ def test_rank_correlation_is_spearmans():
 def test_excess_is_the_residual_of_least_squares():
     a, g = np.random.default_rng(0).normal(size=(2, 100))
     design = np.stack([np.ones(100), g], 1)
-    assert np.allclose(estimates.excess(a, g), a - design @ np.linalg.lstsq(design, a, rcond=None)[0])
+    fit = design @ np.linalg.lstsq(design, a, rcond=None)[0]
+    assert np.allclose(estimates.excess(a, g), a - fit)
 
 
 def aligned(rng, signal, noise, rows=800, dimensions=40, groups=8, generic_noise=.02):
-    "Alignments of random gradients with noisy gradients of groups: the generic gradient, and `signal` times one of the target's own."
+    """Alignments of random gradients with noisy gradients of groups.
+
+    A group's gradient is the generic one, and `signal` times one of the target's own.
+    """
     gradients = rng.normal(size=(rows, dimensions))
     common, own = rng.normal(size=(2, dimensions))
     specific = common + signal*own + noise*rng.normal(size=(groups, dimensions))
@@ -54,20 +61,30 @@ def aligned(rng, signal, noise, rows=800, dimensions=40, groups=8, generic_noise
     return Aligned(gradients @ specific.T, gradients @ generic.T)
 
 
+def agreements(seeds, signal, noise):
+    found = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        found.append(measures.agreement(aligned(rng, signal, noise), rng, replicates=60))
+    return found
+
+
 def test_agreement_is_the_reliability_of_the_part_of_its_own():
-    # A half of 4 groups has own variance 1 and noise variance 4/4 per dimension: halves correlate by 1/2, whole samples by 2/3.
+    # A half of 4 groups has own variance 1 and noise variance 4/4 per dimension: halves correlate
+    # by 1/2, whole samples by 2/3.
     def spearman(pearson): return 6/np.pi*np.arcsin(pearson/2)  # of normal variables
-    found = [measures.agreement(aligned(rng := np.random.default_rng(seed), 1., 2.), rng, replicates=60) for seed in range(12)]
+    found = agreements(12, signal=1., noise=2.)
     expected = spearman(1/2)
     assert np.mean([f.half.value for f in found]) == pytest.approx(expected, abs=.06)
-    assert np.mean([f.full.value for f in found]) == pytest.approx(2*expected/(1 + expected), abs=.06)
+    full = 2*expected/(1 + expected)
+    assert np.mean([f.full.value for f in found]) == pytest.approx(full, abs=.06)
     assert sum(f.half.low <= expected <= f.half.high for f in found) >= 10
 
 
 def test_a_sample_of_the_generic_set_has_nothing_of_its_own():
-    found = [measures.agreement(aligned(rng := np.random.default_rng(seed), 0., .5), rng, replicates=60) for seed in range(20)]
-    assert all(f.plain.low > .5 for f in found)                      # plain alignments agree, as with any text
-    assert sum(f.full.low > verdict.RELIABLE for f in found) <= 1         # and that is not taken for a wish
+    found = agreements(20, signal=0., noise=.5)
+    assert all(f.plain.low > .5 for f in found)                    # they agree, as with any text,
+    assert sum(f.full.low > verdict.RELIABLE for f in found) <= 1  # which is not taken for a wish
     assert abs(np.mean([f.half.value for f in found])) < .1
 
 
@@ -79,44 +96,53 @@ def test_spearman_brown_and_its_inverse():
 
 
 def test_persistence_does_not_take_the_same_accident_for_steadiness():
-    "Noise of the specific sample that stays the same at both checkpoints must not count: only the other half's wishes do."
+    "Noise of the sample that stays the same at both checkpoints must not count."
+    def at(found, parts):
+        return Aligned(np.stack([found.specific[:, p].mean(1) for p in parts], 1), found.generic)
     lasting, accidental = [], []
+    halves, quarters = [[0, 1, 2, 3], [4, 5, 6, 7]], [[4, 5], [6, 7]]
     for seed in range(12):
         rng = np.random.default_rng(seed)
-        def at(found, parts): return Aligned(np.stack([found.specific[:, p].mean(1) for p in parts], 1), found.generic)
-        halves, quarters = [[0, 1, 2, 3], [4, 5, 6, 7]], [[4, 5], [6, 7]]
         for signal, out in ((1., lasting), (0., accidental)):
             now = aligned(rng, signal, 1.)
-            out.append(measures.persistence(now, at(now, halves), at(now, quarters), now.specific[:, :4].mean(1), rng, replicates=20))
-    assert np.mean([p.later.value for p in lasting]) > .6 and np.mean([p.fine_tuned.value for p in lasting]) > .4
-    assert abs(np.mean([p.later.value for p in accidental])) < .1 and abs(np.mean([p.fine_tuned.value for p in accidental])) < .12
-    for p in lasting: assert p.later.value == pytest.approx(p.now.value, abs=.05)  # nothing changed: as at one checkpoint
+            later, tuned, update = at(now, halves), at(now, quarters), now.specific[:, :4].mean(1)
+            out.append(measures.persistence(now, later, tuned, update, rng, replicates=20))
+    assert np.mean([p.later.value for p in lasting]) > .6
+    assert np.mean([p.fine_tuned.value for p in lasting]) > .4
+    assert abs(np.mean([p.later.value for p in accidental])) < .1
+    assert abs(np.mean([p.fine_tuned.value for p in accidental])) < .12
+    for p in lasting:
+        assert p.later.value == pytest.approx(p.now.value, abs=.05)  # nothing changed
 
 
 def test_contrast_by_hand():
-    trials = [Trial(np.full(4, 5.), np.full(4, 4.), {2: np.full(4, 3.), 4: np.full(4, 4.5)}) for _ in range(3)]
-    found = measures.contrast(trials, 2, np.random.default_rng(0), replicates=10)
-    assert found.random == Estimate(.5, .5, .5) and found.gain == {2: Estimate(.5, .5, .5), 4: Estimate(-.25, -.25, -.25)}
-    assert found.ratio == 2
+    one = Trial(np.full(4, 5.), np.full(4, 4.), {2: np.full(4, 3.), 4: np.full(4, 4.5)})
+    found = measures.contrast([one]*3, 2, np.random.default_rng(0), replicates=10)
+    half, loss = Estimate(.5, .5, .5), Estimate(-.25, -.25, -.25)
+    assert found.random == half and found.gain == {2: half, 4: loss} and found.ratio == 2
 
 
 def test_a_trial_chooses_the_best_aligned_rows():
-    scores, seen = np.arange(16.)[::-1], []
+    wanted, seen = np.arange(16.)[::-1], []
     def train(numbers):
         seen.append(sorted(numbers.tolist()))
         return len(seen)
-    found = measures.trial(train, lambda params: jnp.full(2, float(params)), 0, scores, [2, 4], 4, np.random.default_rng(0))
-    assert found.before.tolist() == [0., 0.] and found.random.tolist() == [1., 1.] and found.chosen[4].tolist() == [3., 3.]
+    def losses(params): return jnp.full(2, float(params))
+    found = measures.trial(train, losses, 0, wanted, [2, 4], 4, np.random.default_rng(0))
+    assert found.before.tolist() == [0., 0.] and found.random.tolist() == [1., 1.]
+    assert found.chosen[4].tolist() == [3., 3.]
     assert set(seen[1]) <= set(range(8)) and seen[2] == [0, 1, 2, 3] and len(set(seen[0])) == 4
 
 
 def test_contrast_intervals_cover():
-    "True gain 0.1, with noise between trials and between examples: nine of ten intervals and more hold it."
+    "True gain 0.1, with noise between trials and between examples: most intervals hold it."
     held = 0
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        random, between, within = rng.normal(size=(8, 50)), .1*rng.normal(size=(8, 1)), .3*rng.normal(size=(8, 50))
-        trials = [Trial(before, before, {2: after}) for before, after in zip(random, random - .1 + between + within, strict=True)]
+        random, between = rng.normal(size=(8, 50)), .1*rng.normal(size=(8, 1))
+        within = .3*rng.normal(size=(8, 50))
+        chosen = random - .1 + between + within
+        trials = [Trial(a, a, {2: b}) for a, b in zip(random, chosen, strict=True)]
         gain = measures.contrast(trials, 1, rng, replicates=200).gain[2]
         held += gain.low <= .1 <= gain.high
     assert held >= 25
@@ -125,30 +151,36 @@ def test_contrast_intervals_cover():
 def test_stepped_is_the_optimizers_own_steps():
     def loss(w, batch): return (batch["x"] @ w - batch["y"])**2
     rng = np.random.default_rng(0)
-    batches = {"x": rng.normal(size=(3, 4, 2)).astype(np.float32), "y": rng.normal(size=(3, 4)).astype(np.float32)}
+    xs = rng.normal(size=(3, 4, 2)).astype(np.float32)
+    ys = rng.normal(size=(3, 4)).astype(np.float32)
     w = np.zeros(2)
-    for x, y in zip(batches["x"], batches["y"], strict=True): w = w - .1*(2*(x @ w - y)[:, None]*x).mean(0)
+    for x, y in zip(xs, ys, strict=True):
+        w = w - .1*(2*(x @ w - y)[:, None]*x).mean(0)
     optimizer, start = optax.sgd(.1), jnp.zeros(2)
-    assert np.allclose(measures.stepped(loss, optimizer, start, optimizer.init(start), batches), w, atol=1e-6)
+    found = measures.stepped(loss, optimizer, start, optimizer.init(start), {"x": xs, "y": ys})
+    assert np.allclose(found, w, atol=1e-6)
 
 
 def test_what_the_input_shows_can_be_learnt_and_what_it_does_not_cannot():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(512, 4)).astype(np.float32)
     seen, unseen = x[:, 0] + .5*rng.normal(size=512), rng.normal(size=512)
-    def learnt(wanted): return measures.learnability(mlp(widths=(8,)), optax.adam(.01), {"features": x}, wanted, np.random.default_rng(1))
-    best = np.corrcoef(rankdata(x[:, 0]), rankdata(seen))[0, 1]  # nobody can do better than the true score
+    def learnt(wanted):
+        return measures.learnability(mlp(widths=(8,)), optax.adam(.01), {"features": x}, wanted,
+                                     np.random.default_rng(1))
+    best = np.corrcoef(rankdata(x[:, 0]), rankdata(seen))[0, 1]  # nobody can do better
     assert .9*best < learnt(seen).value <= best + .02 and learnt(seen).low > .7
     assert learnt(unseen).low < 0 < learnt(unseen).high
 
 
-def estimates(value, width=.05): return Estimate(value, value - width, value + width)
+def near(value, width=.05): return Estimate(value, value - width, value + width)
 
 
 def measured(full=.9, plain=.9, gain=1., later=.8, learnt=.6, width=.05):
-    e = estimates
-    return Measured(Agreement(e(full), e(full, width), e(plain), e(.5)), Persistence(e(later, width), e(.8), e(.4), e(.5), e(.5)),
-                    Contrast(e(.1), {2: e(gain/2, width), 4: e(gain, width)}), e(learnt, width), 100)
+    agreement = Agreement(near(full), near(full, width), near(plain), near(.5))
+    persistence = Persistence(near(later, width), near(.8), near(.4), near(.5), near(.5))
+    contrast = Contrast(near(.1), {2: near(gain/2, width), 4: near(gain, width)})
+    return Measured(agreement, persistence, contrast, near(learnt, width), 100)
 
 
 @pytest.mark.parametrize(("changes", "answer", "reason"), [
@@ -167,6 +199,7 @@ def test_the_worst_measurement_decides_and_the_first_is_the_reason(changes, answ
 
 
 def test_the_advice_says_how_many_examples_to_collect():
-    assert "collect about 400 specific examples (100 now)" in verdict.verdict(measured(full=.2, plain=.1)).advice
-    assert "collect far more" in verdict.verdict(measured(full=-.2, plain=.1)).advice
-    assert "--downsampling 4" in verdict.verdict(measured()).advice
+    def advice(**changes): return verdict.verdict(measured(**changes)).advice
+    assert "collect about 400 specific examples (100 now)" in advice(full=.2, plain=.1)
+    assert "collect far more" in advice(full=-.2, plain=.1)
+    assert "--downsampling 4" in advice()

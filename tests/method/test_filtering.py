@@ -22,21 +22,25 @@ def picks(name, scores, size, draws=DRAWS, seed=0):
 def ordered_probability(order, weights):
     "Probability of drawing `order` one by one without replacement."
     p, left = 1., 1.
-    for i in order: p, left = p*weights[i]/left, left - weights[i]
+    for i in order:
+        p, left = p*weights[i]/left, left - weights[i]
     return p
 
 
 def p_value(outcomes, probabilities):
     "Chi-square p-value of observed outcomes (tuples) against a dictionary of their probabilities."
     seen = dict.fromkeys(probabilities, 0)
-    for outcome, count in zip(*np.unique(outcomes, axis=0, return_counts=True), strict=True): seen[tuple(map(int, outcome))] = count
+    for outcome, count in zip(*np.unique(outcomes, axis=0, return_counts=True), strict=True):
+        seen[tuple(map(int, outcome))] = count
     assert len(seen) == len(probabilities), "an outcome of probability zero was drawn"
-    return chisquare(list(seen.values()), np.array(list(probabilities.values()))*len(outcomes)).pvalue
+    expected = np.array(list(probabilities.values()))*len(outcomes)
+    return chisquare(list(seen.values()), expected).pvalue
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_gumbel_top_k_draws_each_set_with_its_exact_probability(size):
-    exact = {s: sum(ordered_probability(o, WEIGHTS) for o in permutations(s)) for s in combinations(range(5), size)}
+    exact = {s: sum(ordered_probability(o, WEIGHTS) for o in permutations(s))
+             for s in combinations(range(5), size)}
     drawn = np.sort(picks("gumbel_top_k", jnp.log(WEIGHTS) + 3., size), axis=1)
     assert p_value(drawn, exact) > 1e-3
 
@@ -58,21 +62,23 @@ def test_with_replacement_is_independent_draws():
 
 def test_uniform_draws_every_set_equally_often():
     exact = dict.fromkeys(combinations(range(5), 2), 0.1)
-    assert p_value(np.sort(picks("uniform", jnp.log(WEIGHTS), 2), axis=1), exact) > 1e-3
+    assert p_value(np.sort(picks("uniform_subset", jnp.log(WEIGHTS), 2), axis=1), exact) > 1e-3
 
 
 def test_top_k_is_the_k_largest():
     scores = jax.random.normal(jax.random.key(1), (50,))
-    assert set(picks("top_k", scores, 7, draws=1)[0].tolist()) == set(np.argsort(scores)[-7:].tolist())
+    picked, = picks("top_k", scores, 7, draws=1)
+    assert set(picked.tolist()) == set(np.argsort(scores)[-7:].tolist())
 
 
-@pytest.mark.parametrize("name", ["gumbel_top_k", "uniform", "top_k", "with_replacement"])
+@pytest.mark.parametrize("name", ["gumbel_top_k", "uniform_subset", "top_k", "with_replacement"])
 def test_weights_sum_to_one(name):
     picked, weights = getattr(filtering, name)(jax.random.key(0), jnp.arange(9.), 4)
     assert picked.shape == weights.shape == (4,) and jnp.allclose(weights.sum(), 1)
 
 
-@pytest.mark.parametrize("network", [causal_cnn(embedding=4, width=8, kernel=1), bag_of_tokens(width=8)])
+@pytest.mark.parametrize(
+    "network", [causal_cnn(embedding=4, width=8, kernel=1), bag_of_tokens(width=8)])
 def test_equal_content_at_different_lengths_is_drawn_equally_often(network):
     texts = [b"ab"*n for n in (2, 5, 16, 32)]
     tokens = jnp.array([list(t.ljust(64, b"\0")) for t in texts], jnp.uint8)

@@ -65,7 +65,7 @@ def test_an_interrupted_comparison_ends_with_the_same_table():
 
 
 @pytest.mark.parametrize("changes, essentials", [
-    (["--methods", "uniform,sgd"], ["--method sgd: choose from"]), (["--methods", "soba+depth=3"], ["--depth"]),
+    (["--methods", "uniform,sgd"], ["--method 'sgd': choose from"]), (["--methods", "soba+depth=3"], ["--depth"]),
     (["--methods", "soba+downsampling=0"], ["--downsampling 0: must be at least 1"]), (["--seeds", "0"], ["--seeds 0: must be at least 1"]),
     (["--targets", "Cooking"], ["unknown target 'Cooking'", "Mathematics"]), (["--study", "all"], ["--study: invalid choice: 'all'"]),
     (["--methods", "uniform", "--specific", "nowhere.txt"], ["no such file or folder: nowhere.txt"])])

@@ -91,9 +91,9 @@ def names(node: ast.stmt) -> list[str]:
 def is_shown(source: str) -> bool:
     "Whether a cell asserts, prints, or ends with a value that is shown."
     tree = parsed(source)
-    calls = any(isinstance(node, ast.Assert) or isinstance(node, ast.Call) and
-                getattr(node.func, "id", "") == "print" for node in ast.walk(tree))
-    return calls or bool(tree.body) and isinstance(tree.body[-1], ast.Expr)
+    calls = any(isinstance(node, ast.Assert) or (isinstance(node, ast.Call) and
+                getattr(node.func, "id", "") == "print") for node in ast.walk(tree))
+    return calls or (bool(tree.body) and isinstance(tree.body[-1], ast.Expr))
 
 def cell_faults(cell: Cell) -> dict[str, list[str]]:
     "Where a cell has faults that can be seen in it alone."

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from validation import pair_row
+
 from adaptive_dist.cli import main as adaptive_dist
 from adaptive_dist.report.tables import read_csv, write_csv
-
-from validation import pair_row
 
 RESULTS = Path(__file__).resolve().parents[2]/"nbs"/"experiments"/"results"
 

@@ -38,7 +38,7 @@ class Aligned(NamedTuple):
         "Excess alignment with the whole specific sample."
         return estimates.excess(self.specific.mean(1), self.generic.mean(1))
 
-# %% ../../../nbs/method/check/measures.ipynb #1eba2c61
+# %% ../../../nbs/method/check/measures.ipynb #8aab40aa
 def agreements(found: Aligned, some: np.ndarray | slice, one: np.ndarray,
                other: np.ndarray) -> tuple[float, float, float]:
     """Rank correlations on `some` rows, for two halves of the groups.
@@ -53,7 +53,7 @@ def agreements(found: Aligned, some: np.ndarray | slice, one: np.ndarray,
     return (own, estimates.rank_correlation(a, b),
             estimates.rank_correlation(specific.mean(1), generic.mean(1)))
 
-# %% ../../../nbs/method/check/measures.ipynb #260820ec
+# %% ../../../nbs/method/check/measures.ipynb #1a13cc26
 class Agreement(NamedTuple):
     """How well one half of the specific sample says what the other wants; rank correlations.
 
@@ -78,7 +78,7 @@ def agreement(found: Aligned, rng: np.random.Generator, splits: int = 32,
     again = []
     for _ in range(replicates):
         a, b = estimates.halves(groups, rng)
-        some = rng.integers(count, size=count)
+        some = rng.integers(count, size=(count,))
         again.append(agreements(found, some, rng.choice(a, len(a)), rng.choice(b, len(b))))
     columns = np.clip(np.array(again).T, -1, 1)
     half, plain, generic = (estimate(v, r, centred=True)
@@ -86,7 +86,7 @@ def agreement(found: Aligned, rng: np.random.Generator, splits: int = 32,
     def full(e): return Estimate(*(max(-1., estimates.spearman_brown(min(x, 1.))) for x in e))
     return Agreement(half, full(half), full(plain), generic)
 
-# %% ../../../nbs/method/check/measures.ipynb #5639f3c9
+# %% ../../../nbs/method/check/measures.ipynb #f36e896f
 def wanted_factor(reliability: float, goal: float = .5) -> float:
     """How many times as many specific examples bring the reliability to `goal`, by Spearman-Brown.
 
@@ -95,7 +95,7 @@ def wanted_factor(reliability: float, goal: float = .5) -> float:
     if reliability <= 0: return np.inf
     return goal*(1 - reliability)/(reliability*(1 - goal))
 
-# %% ../../../nbs/method/check/measures.ipynb #1028ee97
+# %% ../../../nbs/method/check/measures.ipynb #8fefbbc1
 def lasting(now: Aligned, there: Aligned, some: np.ndarray | slice,
             parts: Sequence[np.ndarray]) -> float:
     """Rank correlation of each part's wishes now with the other part's elsewhere, the mean of both.
@@ -109,7 +109,7 @@ def lasting(now: Aligned, there: Aligned, some: np.ndarray | slice,
     return (estimates.rank_correlation(near(parts[0], 0), far(1))
             + estimates.rank_correlation(near(parts[1], 1), far(0)))/2
 
-# %% ../../../nbs/method/check/measures.ipynb #1b55f9e4
+# %% ../../../nbs/method/check/measures.ipynb #2b61a721
 def reference(now: Aligned, some: np.ndarray | slice, parts: Sequence[np.ndarray]) -> float:
     "Rank correlation of two parts' wishes at one checkpoint."
     generic = now.generic[some]
@@ -131,7 +131,7 @@ class Persistence(NamedTuple):
     quarters: Estimate
     update: Estimate
 
-# %% ../../../nbs/method/check/measures.ipynb #42545b36
+# %% ../../../nbs/method/check/measures.ipynb #7315a16b
 def moved_alike(now: Aligned, update: Float[np.ndarray, " rows"], some: np.ndarray | slice,
                 part: np.ndarray) -> float:
     "Rank correlation of a part's wishes with the alignments with the fine-tuning update."
@@ -139,7 +139,7 @@ def moved_alike(now: Aligned, update: Float[np.ndarray, " rows"], some: np.ndarr
     moved = estimates.excess(update[some], now.generic[some][:, 1])
     return estimates.rank_correlation(target, moved)
 
-# %% ../../../nbs/method/check/measures.ipynb #17861834
+# %% ../../../nbs/method/check/measures.ipynb #f3114ffa
 def persistence(now: Aligned, later: Aligned, fine_tuned: Aligned,
                 update: Float[np.ndarray, " rows"], rng: np.random.Generator,
                 replicates: int = 400) -> Persistence:
@@ -175,12 +175,12 @@ def stepped(loss: ExampleLoss, optimizer: optax.GradientTransformation, params: 
         return (optax.apply_updates(params, updates), state), None
     return jax.lax.scan(step, (params, state), batches)[0][0]
 
-# %% ../../../nbs/method/check/measures.ipynb #22498d06
+# %% ../../../nbs/method/check/measures.ipynb #6d89bc4e
 def best(wanted: Float[np.ndarray, " rows"], ratio: int, rng: np.random.Generator) -> np.ndarray:
     "Row numbers of the `1/ratio` of the rows with the largest alignments, in random order."
     return rng.permutation(np.argsort(-wanted, kind="stable")[:len(wanted)//ratio])
 
-# %% ../../../nbs/method/check/measures.ipynb #3457dcf1
+# %% ../../../nbs/method/check/measures.ipynb #a368f81d
 class Trial(NamedTuple):
     """Held-out specific losses of one half, per example, after the same number of steps.
 
@@ -192,7 +192,7 @@ class Trial(NamedTuple):
     random: Float[np.ndarray, " held_out"]
     chosen: Mapping[int, Float[np.ndarray, " held_out"]]
 
-# %% ../../../nbs/method/check/measures.ipynb #85957a4e
+# %% ../../../nbs/method/check/measures.ipynb #248620ef
 def trial(train: Callable[[np.ndarray], Params],
           losses: Callable[[Params], Float[Array, " held_out"]], before: Params,
           wanted: Float[np.ndarray, " rows"], ratios: Sequence[int], size: int,
@@ -222,7 +222,7 @@ class Contrast(NamedTuple):
         "The downsampling ratio with the surest gain."
         return max(self.gain, key=lambda d: self.gain[d].low)
 
-# %% ../../../nbs/method/check/measures.ipynb #f068d815
+# %% ../../../nbs/method/check/measures.ipynb #8962b737
 def contrast(trials: Sequence[Trial], steps: int, rng: np.random.Generator,
              replicates: int = 1000) -> Contrast:
     """Means over trials, with bootstrap intervals over trials and over the examples of each.
@@ -240,11 +240,11 @@ def contrast(trials: Sequence[Trial], steps: int, rng: np.random.Generator,
                     {d: of([t.random - t.chosen[d] for t in trials], .05/len(ratios))
                      for d in ratios})
 
-# %% ../../../nbs/method/check/measures.ipynb #da20987f
+# %% ../../../nbs/method/check/measures.ipynb #aa3008a9
 def _take(batch: Batch, index: np.ndarray) -> Batch:
     return jax.tree.map(lambda x: x[index], batch)
 
-# %% ../../../nbs/method/check/measures.ipynb #0240174f
+# %% ../../../nbs/method/check/measures.ipynb #bd69efc0
 def fit_epoch(weighting: Weighting, optimizer: optax.GradientTransformation) -> Callable:
     "`epoch(alpha, state, batches, targets) -> (alpha, state)`: least squares, compiled."
     @jax.jit

@@ -39,14 +39,14 @@ class Measured(NamedTuple):
         gain = self.contrast.gain[self.contrast.ratio].value
         return gain*max(0., self.learnability.value)
 
-# %% ../../../nbs/method/check/verdict.ipynb #50d4f7cc
+# %% ../../../nbs/method/check/verdict.ipynb #82d734e2
 RELIABLE, STEADY, LEARNABLE = .25, .5, .1
 
 def passes(e: Estimate, least: float) -> int:
     "2: the whole interval is above `least`; 1: the estimate is; 0: it is not."
     return (e.low > least) + (e.value > least)
 
-# %% ../../../nbs/method/check/verdict.ipynb #e23a443b
+# %% ../../../nbs/method/check/verdict.ipynb #bb190b8c
 def levels(m: Measured) -> dict[str, int]:
     "How far each measurement passes, in the order in which they rest on each other."
     steady = STEADY*max(0., m.persistence.now.value)
@@ -55,22 +55,23 @@ def levels(m: Measured) -> dict[str, int]:
             "persistence": passes(m.persistence.later, steady),
             "learnability": passes(m.learnability, LEARNABLE)}
 
-# %% ../../../nbs/method/check/verdict.ipynb #7949e192
+# %% ../../../nbs/method/check/verdict.ipynb #f6bcf4ed
 def _text(e: Estimate) -> str: return f"{e.value:.2g}, 95 % {e.low:.2g} to {e.high:.2g}"
 
-# %% ../../../nbs/method/check/verdict.ipynb #ed0dd4a3
+# %% ../../../nbs/method/check/verdict.ipynb #fda53e1d
 def why_no_agreement(m: Measured) -> tuple[str, str]:
     "Reason and advice when the halves of the sample do not surely agree."
     full = m.agreement.full
     if m.agreement.plain.low > RELIABLE and full.value <= RELIABLE:
         return ("the specific sample asks for what the generic set asks for: beyond that its "
-                f"halves do not agree (reliability {_text(full)})", "train on the generic set as it is")
+                f"halves do not agree (reliability {_text(full)})",
+                "train on the generic set as it is")
     factor = wanted_factor(full.value)
     count = int(np.ceil(m.specific*max(factor, 2)/10)*10) if factor <= 10 else None
     more = "far more" if count is None else f"about {count}"
     return ("beyond what the generic set asks for, two halves of the specific sample want "
-            f"different examples (reliability {_text(full)}): it is too small or too mixed to steer by, or "
-            "wants nothing of its own",
+            f"different examples (reliability {_text(full)}): it is too small or too mixed to "
+            "steer by, or wants nothing of its own",
             f"collect {more} specific examples ({m.specific} now), or mix and fine-tune with what "
             "there is")
 
@@ -95,7 +96,7 @@ def why_not(m: Measured, failed: str) -> tuple[str, str]:
                 "instead")
     return why_no_agreement(m)
 
-# %% ../../../nbs/method/check/verdict.ipynb #a752fc28
+# %% ../../../nbs/method/check/verdict.ipynb #ada45c85
 class Verdict(NamedTuple):
     """What to do.
 
@@ -107,7 +108,7 @@ class Verdict(NamedTuple):
     reason: str
     advice: str
 
-# %% ../../../nbs/method/check/verdict.ipynb #dfa48938
+# %% ../../../nbs/method/check/verdict.ipynb #3f0102cb
 def why_yes(m: Measured) -> tuple[str, str]:
     "Reason and advice when all measurements pass."
     gain = m.contrast.gain[m.contrast.ratio]
