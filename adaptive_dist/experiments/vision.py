@@ -50,7 +50,7 @@ def pictures_seen(batch: Batch, key: PRNGKeyArray | None, config: TowersConfig) 
     return batch["image"] if key is None else towers.augment(batch["image"], key, config)
 
 # %% ../../nbs/experiments/vision.ipynb #e6acd310
-def caption_loss(model: Towers) -> LossFn:
+def caption_loss(model: Towers) -> Callable[..., Float[Array, " batch"]]:
     "CLIP's loss of each pair among its batch in nats; a key turns augmentation on."
     apply: Callable[..., Any] = model.apply
     def loss(params: Params, batch: Batch,
@@ -96,7 +96,8 @@ def vision_task(model: Towers, captions: UInt8[np.ndarray, "classes length"],
     return Task(generic, classification_loss(model, captions))
 
 # %% ../../nbs/experiments/vision.ipynb #54ccd3f8
-def held_out_pair_loss(loss: LossFn, batch: int) -> Callable[[Params, Rows], float]:
+def held_out_pair_loss(loss: Callable[[Params, Batch], Float[Array, " batch"]],
+                       batch: int) -> Callable[[Params, Rows], float]:
     "A function of parameters and pairs: their mean loss in nats, in batches of this size."
     mean = jax.jit(lambda params, rows: loss(params, rows).mean())
     def over_batches(params: Params, rows: Rows) -> float:
@@ -142,8 +143,8 @@ def convolved(x: Float[Array, "batch places places channels"],
               kernel: Float[Array, "3 3 channels out"]) -> Float[Array, "batch places places out"]:
     "Convolution with a kernel of 3 by 3, zeros outside, as a sum of matrix products."
     wide, places = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))), x.shape[1]
-    return sum(wide[:, i:i + places, j:j + places] @ kernel[i, j]
-               for i in range(3) for j in range(3))
+    return jnp.asarray(sum(wide[:, i:i + places, j:j + places] @ kernel[i, j]
+                           for i in range(3) for j in range(3)))
 
 # %% ../../nbs/experiments/vision.ipynb #b4fdc4e6
 def image_cnn(width: int = 128, patch: int = 16) -> Weighting:

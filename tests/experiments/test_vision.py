@@ -23,7 +23,7 @@ from adaptive_dist.experiments import vision
 from adaptive_dist.experiments.vision import VISION
 from adaptive_dist.report.grid import configured, variants
 from adaptive_dist.train.experiment import step_flops
-from adaptive_dist.train.methods import generic_reader
+from adaptive_dist.train.reference_methods import generic_reader
 
 TINY = dict(
     batch_size=8, downsampling=4, steps=6, log_every=2, evaluate_every=4, evaluate_examples=16,
