@@ -15,55 +15,66 @@ from jaxtyping import Int, UInt8, UInt16
 
 from ..config.errors import UsageError
 from ..config.files import write_text
-from .embedded.pairs import plain
-from .sources import one_line
 
 # %% ../../nbs/data/vocabulary.ipynb #513b52a4
 def encode(text: str, length: int) -> UInt8[np.ndarray, "pieces length"]:
-    "Pieces of `length` bytes of a text, padded with 0; a zero byte in the text itself becomes a space."
+    "Pieces of `length` bytes of a text, padded with 0; a zero byte in the text becomes a space."
     raw = text.replace("\0", " ").encode("utf-8", "replace")
     whole, rest = divmod(len(raw), length)
     size = length*max(1, whole + (rest >= length/8))
     return np.frombuffer(raw[:size].ljust(size, b"\0"), np.uint8).reshape(-1, length)
 
+# %% ../../nbs/data/vocabulary.ipynb #e5e99e84
 def decode(piece: UInt8[np.ndarray, " length"]) -> str:
     "The text of a piece; a character that was cut in two becomes a replacement character."
     return bytes(piece).rstrip(b"\0").decode("utf-8", "replace")
 
 # %% ../../nbs/data/vocabulary.ipynb #451627bc
-PAD, END = 0, 1
+PAD = 0  # padding, and the beginning of a translation
+END = 1  # the end of a text
 
 # %% ../../nbs/data/vocabulary.ipynb #156abca1
 class Vocabulary:
-    "Subwords of both languages as numbers from 2 on; 0 is padding (and the beginning), 1 the end of a text."
-    def __init__(self, tokenizer: Any): self.tokenizer = tokenizer
+    "Subwords of both languages as numbers from 2 on; 0 is padding, 1 the end of a text."
+    def __init__(self, tokenizer: Any):
+        self.tokenizer = tokenizer
 
     @classmethod
     def train(cls, texts: Iterable[str], size: int) -> "Vocabulary":
-        "A vocabulary of at most `size` numbers for texts like these; the same texts give the same vocabulary."
+        "At most `size` numbers for texts like these; the same texts give the same vocabulary."
         from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
         tokenizer = Tokenizer(models.BPE())
         tokenizer.normalizer = normalizers.NFC()
-        tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=True), decoders.ByteLevel()
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size - 2, initial_alphabet=alphabet, show_progress=False))
+        trainer = trainers.BpeTrainer(
+            vocab_size=size - 2, initial_alphabet=alphabet, show_progress=False)
+        tokenizer.train_from_iterator(texts, trainer)
         return cls(tokenizer)
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         "The vocabulary in a file; `UsageError` if it is none."
         from tokenizers import Tokenizer
-        try: return cls(Tokenizer.from_file(str(path)))
+        try:
+            return cls(Tokenizer.from_file(str(path)))
         except Exception as e:
-            raise UsageError(f"cannot read the vocabulary {path} ({one_line(e)}): delete its folder, and run again") from None
+            fix = "delete its folder, and run again"
+            raise UsageError(f"cannot read the vocabulary {path} ({e}): {fix}") from None
 
     def save(self, path: Path) -> None:
         "Write the vocabulary to a file."
         write_text(path, self.tokenizer.to_str())
 
-    def encode(self, texts: Sequence[str], length: int) -> tuple[UInt16[np.ndarray, "texts length"], Int[np.ndarray, " texts"]]:
-        "Numbers of texts with an end behind each, cut to `length` and padded; and how many there were before they were cut."
-        found = [[k + 2 for k in encoding.ids] for encoding in self.tokenizer.encode_batch(list(texts))]
+    def encode(
+            self, texts: Sequence[str], length: int,
+    ) -> tuple[UInt16[np.ndarray, "texts length"], Int[np.ndarray, " texts"]]:
+        """Numbers of texts with an end behind each, cut to `length` and padded.
+
+        The second array holds how many there were before they were cut.
+        """
+        found = [[k + 2 for k in e.ids] for e in self.tokenizer.encode_batch(list(texts))]
         rows = np.zeros((len(found), length), np.uint16)
         for row, ids in zip(rows, found, strict=True):
             cut = [*ids[:length - 1], END]
@@ -71,7 +82,7 @@ class Vocabulary:
         return rows, np.array([len(ids) + 1 for ids in found], int)
 
     def decode(self, row: Sequence[int] | np.ndarray) -> str:
-        "The text of a row, up to its end."
+        "The text of a row, up to its end, with single blanks."
         ids = [int(k) for k in row]
         ids = ids[:ids.index(END)] if END in ids else ids
-        return plain(self.tokenizer.decode([k - 2 for k in ids if k > END]))
+        return " ".join(self.tokenizer.decode([k - 2 for k in ids if k > END]).split())

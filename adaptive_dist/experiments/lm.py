@@ -20,10 +20,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..config.errors import UsageError
 from ..config.settings import change, setting
-from ..data.sources import PILE_SETS
+from ..data.corpora import PILE_SETS
 from ..data.split import Split
 from ..data.table import Rows
-from ..data.text import DataConfig, prepare
+from ..data.text import DataConfig, prepare_text
 from ..data.vocabulary import decode
 from ..method import weighting as weightings
 from ..method.problem import Batch, Params, Task, same_loss
@@ -108,7 +108,7 @@ def build_lm(config: LMConfig) -> Experiment:
     """
     config.check_settings(config.model.dtype)
     components = lm_components(config)  # looks at the settings, before the data are read
-    return assemble(config, prepare(config.data, length=config.model.length), components)
+    return assemble(config, prepare_text(config.data, length=config.model.length), components)
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2
 def synthetic_lm(config: LMConfig) -> Experiment:

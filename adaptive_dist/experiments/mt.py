@@ -21,8 +21,8 @@ from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from ..config.errors import UsageError
 from ..config.settings import change, check, from_nested, setting
-from ..data.embedded.pairs import Pair, plain
-from ..data.pairs import PairsConfig, prepare
+from ..data.embedded.pairs import Pair, single_spaced
+from ..data.pairs import PairsConfig, prepare_pairs
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import Vocabulary
@@ -195,7 +195,7 @@ def build_mt(config: MTConfig) -> Experiment:
     """
     components = mt_components(config)  # looks at the settings, before the data are read
     config.check_settings(config.model.dtype)
-    data, vocabulary, texts = prepare(config.data, length=config.model.length)
+    data, vocabulary, texts = prepare_pairs(config.data, length=config.model.length)
     return assemble(config, data, with_translations(components, config, vocabulary, texts))
 
 # %% ../../nbs/experiments/mt.ipynb #27ed982e
@@ -275,7 +275,7 @@ class Translator(NamedTuple):
         Those are longer than the model reads.
         """
         length = self.config.model.length
-        rows, sizes = self.vocabulary.encode([plain(text) for text in texts], length)
+        rows, sizes = self.vocabulary.encode([single_spaced(text) for text in texts], length)
         found = translations(self.model, self.params, self.vocabulary, rows, self.config.decoding)
         kept = [new if text.strip() else "" for text, new in zip(texts, found, strict=True)]
         return kept, int((sizes > rows.shape[1]).sum())

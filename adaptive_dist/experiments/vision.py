@@ -21,7 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
 from ..config.errors import UsageError
 from ..config.settings import change, setting
-from ..data.images import ImageDataConfig, prepare
+from ..data.images import ImageDataConfig, prepare_images
 from ..data.readers import evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
@@ -268,7 +268,7 @@ def build_vision(config: VisionConfig) -> Experiment:
     that do not fit together.
     """
     check_fit(config)  # before the data are read
-    data = prepare(config.data)
+    data = prepare_images(config.data)
     return assemble(config, data, vision_components(config, data))
 
 # %% ../../nbs/experiments/vision.ipynb #99dd081f

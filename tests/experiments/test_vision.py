@@ -18,7 +18,7 @@ from PIL import Image
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.images import prepare
+from adaptive_dist.data.images import prepare_images
 from adaptive_dist.experiments import vision
 from adaptive_dist.experiments.vision import VISION
 from adaptive_dist.report.grid import configured, variants
@@ -97,7 +97,7 @@ def test_a_run_on_own_pictures(capsys):
 
 
 def test_what_cannot_be_used_is_reported():
-    report = prepare(tiny().data).report
+    report = prepare_images(tiny().data).report
     assert report["generic pictures skipped"] == {
         "does not decode": 1, "no such file": 2, "no caption": 3}
     assert len(report["skipped"]) == 6 and report["classes"] == ["blue", "red"]
@@ -166,7 +166,7 @@ def test_noise_has_the_form_of_the_data():
 
 
 def test_contrastive_selection_scores_do_not_depend_on_the_block():
-    data = prepare(tiny().data)
+    data = prepare_images(tiny().data)
     components = vision.vision_components(tiny(), data)
     params = components.init_params(jax.random.key(0))
     batch = generic_reader(tiny(), data).at(0, 1)
@@ -179,7 +179,7 @@ def test_contrastive_selection_scores_do_not_depend_on_the_block():
 
 
 def test_held_out_numbers_are_means_over_all_rows():
-    data, config = prepare(tiny().data), tiny()
+    data, config = prepare_images(tiny().data), tiny()
     components = vision.vision_components(config, data)
     params = components.init_params(jax.random.key(1))
     model = vision.Towers(config.model, 2)
@@ -244,7 +244,7 @@ def test_the_papers_preset_builds_on_rows_of_its_schema(copies):
     batch = experiment.generic.at(0, 2)
     assert batch["image"].shape == (2, 8, 32, 32, 3)
     assert bytes(batch["tokens"][0, 0]).rstrip(b"\0").startswith(b"A photo of ")
-    report = prepare(config.data).report
+    report = prepare_images(config.data).report
     for part, rows in {"train": 2*67, "valid": 67, "test": 67}.items():
         assert report[f"specific_{part}"]["rows"] == rows
 
