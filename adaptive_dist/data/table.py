@@ -22,9 +22,11 @@ Some: TypeAlias = slice | Integer[np.ndarray, " some"]
 
 class Rows:
     "Rows in memory: `rows[:10]` and `rows[numbers]` are some of them, `rows['label']` is a column of all."
-    def __init__(self, **columns: np.ndarray): self.columns = columns
+    def __init__(self, **columns: np.ndarray):
+        self.columns = columns
 
-    def __len__(self) -> int: return len(next(iter(self.columns.values())))
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
 
     @overload
     def __getitem__(self, at: str) -> np.ndarray: ...
@@ -43,12 +45,18 @@ def stored(kind: np.dtype) -> np.dtype:
     assert kind.names
     return np.dtype([*((name, kind[name]) for name in kind.names), ("check", "<u4")])
 
+# %% ../../nbs/data/table.ipynb #db6605d1
 def checks(rows: np.ndarray) -> np.ndarray:
-    "The checksums that stored rows should have: sums of bytes with odd weights, which any one byte changes, and one, which zeros lack."
+    """The checksums that stored rows should have.
+
+    Each is the sum of the row's bytes with odd weights, which any one byte changes, plus one, so
+    that a row of zeros has another.
+    """
     raw = rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)[:, :-4]
     weights = np.arange(1, 2*raw.shape[1], 2, dtype=np.uint32)*np.uint32(2654435761)
     return np.einsum("rb,b->r", raw, weights, dtype=np.uint32, casting="unsafe") + np.uint32(1)
 
+# %% ../../nbs/data/table.ipynb #85fd1bf5
 def shard_path(folder: Path, name: str, number: int) -> Path:
     "The file of a shard."
     return folder/f"{name}-{number:05}.rows"
@@ -57,7 +65,8 @@ def shard_path(folder: Path, name: str, number: int) -> Path:
 class TableWriter:
     "Writes rows of a kind to the shards of a table in a folder."
     def __init__(self, folder: Path, name: str, kind: np.dtype):
-        self.folder, self.name, self.columns, self.kind = folder, name, kind.names or (), stored(kind)
+        self.folder, self.name = folder, name
+        self.columns, self.kind = kind.names or (), stored(kind)
         self.size, self.written = 0, 0
         self.waiting: list[dict[str, np.ndarray]] = []
 
@@ -65,42 +74,51 @@ class TableWriter:
         "Append some rows."
         self.waiting.append(columns)
         self.size += len(next(iter(columns.values())))
-        if self.size - self.written >= 2**13: self.flush()
+        if self.size - self.written >= 2**13:
+            self.flush()
 
     def flush(self) -> None:
         "Write what has been added."
         if not self.waiting: return
         rows = np.empty(self.size - self.written, self.kind)
-        for name in self.columns: rows[name] = np.concatenate([some[name] for some in self.waiting])
+        for name in self.columns:
+            rows[name] = np.concatenate([some[name] for some in self.waiting])
         rows["check"] = checks(rows)
         while len(rows):
             shard, used = divmod(self.written, SHARD)
-            with shard_path(self.folder, self.name, shard).open("ab") as file: file.write(rows[:SHARD - used].tobytes())
-            self.written, rows = self.written + len(rows[:SHARD - used]), rows[SHARD - used:]
+            now, rows = rows[:SHARD - used], rows[SHARD - used:]
+            with shard_path(self.folder, self.name, shard).open("ab") as file:
+                file.write(now.tobytes())
+            self.written += len(now)
         self.waiting = []
 
 # %% ../../nbs/data/table.ipynb #d0e530d6
 class Table:
     """Rows in files, to be used as those in memory; a column of all rows reads all of them.
 
-    Raises `OSError` when it is opened and a file is not there or has another length, and `UsageError` when a row that is read is not what
-    was written.
+    Raises `OSError` when it is opened and a file is not there or has another length, and
+    `UsageError` when a row that is read is not what was written.
     """
     def __init__(self, folder: Path, name: str, kind: np.dtype, size: int):
-        self.folder, self.name, self.columns, self.kind = folder, name, kind.names or (), stored(kind)
+        self.folder, self.name = folder, name
+        self.columns, self.kind = kind.names or (), stored(kind)
         self.size, self.shard = size, SHARD
-        self.maps = [self._map(k, min(SHARD, size - start)) for k, start in enumerate(range(0, size, SHARD))]
+        starts = range(0, size, SHARD)
+        self.maps = [self._map(k, min(SHARD, size - start)) for k, start in enumerate(starts)]
         self.shards = [np.frombuffer(m, self.kind) for m in self.maps]
 
     def _map(self, number: int, rows: int) -> mmap.mmap:
         path = shard_path(self.folder, self.name, number)
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != rows*self.kind.itemsize: raise OSError(errno.EIO, "not as long as it was written", path)
+            if os.fstat(file.fileno()).st_size != rows*self.kind.itemsize:
+                raise OSError(errno.EIO, "not as long as it was written", path)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if hasattr(mapped, "madvise"): mapped.madvise(mmap.MADV_RANDOM)
+        if hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_RANDOM)
         return mapped
 
-    def __len__(self) -> int: return self.size
+    def __len__(self) -> int:
+        return self.size
 
     @overload
     def __getitem__(self, at: str) -> np.ndarray: ...
@@ -113,9 +131,13 @@ class Table:
         for k in np.unique(shard):
             mine = shard == k
             found[mine] = self.shards[k][numbers[mine] - k*self.shard]
-            if self.size*self.kind.itemsize > RESIDENT and hasattr(mmap, "MADV_DONTNEED"): self.maps[k].madvise(mmap.MADV_DONTNEED)
-        if (wrong := checks(found) != found["check"]).any():
-            raise UsageError(f"the cache {self.folder} is damaged (row {numbers[wrong][0]} of {self.name}): delete it, and run again")
+            if self.size*self.kind.itemsize > RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
+                self.maps[k].madvise(mmap.MADV_DONTNEED)
+        wrong = checks(found) != found["check"]
+        if wrong.any():
+            row = f"row {numbers[wrong][0]} of {self.name}"
+            raise UsageError(
+                f"the cache {self.folder} is damaged ({row}): delete it, and run again")
         return Rows(**{name: np.ascontiguousarray(found[name]) for name in self.columns})
 
 # %% ../../nbs/data/table.ipynb #96a6eef4

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 
 from ..config.errors import UsageError
 from ..config.settings import setting
-from ..data.images import ImageDataConfig, prepare
+from ..data.images import ImageDataConfig, prepare_images
 from ..data.readers import evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
@@ -175,7 +175,7 @@ def build_vision(config: VisionConfig) -> Experiment:
     Raises `UsageError` for unusable data (missing, empty, too small for a batch) and for settings that do not fit together.
     """
     check_fit(config)
-    data = prepare(config.data)
+    data = prepare_images(config.data)
     return assemble(config, data, vision_components(config, data))
 
 # %% ../../nbs/experiments/vision.ipynb #99dd081f

@@ -19,7 +19,7 @@ from .curves import curves, png
 from .grid import Job, Variant, flags_of, make_job
 from .page import page
 from .processes import execute
-from .tables import Table, loss_table, markdown, picked_table, write_csv
+from .tables import TextTable, loss_table, markdown, picked_table, write_csv
 
 # %% ../../nbs/report/compare.ipynb #3f6dd449
 def choose(jobs: Sequence[Job]) -> Job:
@@ -83,7 +83,7 @@ COMPARISON_NOTES = (
 def comparison_page(title: str, command: str, units: str, records: Sequence[Mapping[str, Any]],
                     figure: bytes) -> str:
     "The page of a comparison: losses and picks of each target, and the curves."
-    tables: dict[str, Table] = {}
+    tables: dict[str, TextTable] = {}
     for t in dict.fromkeys(r["target"] for r in records):
         tables |= {t: loss_table(records, t), f"{t}: what was picked": picked_table(records, t)}
     notes = (f"Losses are in {units}.", *COMPARISON_NOTES)

@@ -33,7 +33,7 @@ from . import finished
 from .curves import png, series
 from .finished import Finished, Scored, read_run
 from .page import page
-from .tables import Table
+from .tables import TextTable
 
 # %% ../../nbs/report/selection.ipynb #5b54ccc6
 def row_of(rows: Rows, number: int) -> dict[str, Any]:
@@ -186,19 +186,19 @@ def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
             f"{share/base:.1f}" if share is not None and base else "", *repeated]
 
 # %% ../../nbs/report/selection.ipynb #w0000012
-def overview(runs: Sequence[Finished], varied: Mapping[str, Repeats]) -> Table:
+def overview(runs: Sequence[Finished], varied: Mapping[str, Repeats]) -> TextTable:
     "Head and rows, one per run."
     return OVERVIEW, [overview_row(run, varied.get(run.name)) for run in runs]
 
 # %% ../../nbs/report/selection.ipynb #w0000014
-def agreement_table(scores: Mapping[str, np.ndarray]) -> Table:
+def agreement_table(scores: Mapping[str, np.ndarray]) -> TextTable:
     "Head and rows: rank correlations of the runs' scores of the same rows."
     return ("run", *scores), [[name, *(f"{rank_correlation(a, b):.2f}" for b in scores.values())]
                               for name, a in scores.items()]
 
 # %% ../../nbs/report/selection.ipynb #w0000016
 def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str],
-                   show: Callable[[Mapping[str, Any]], str], count: int) -> Table:
+                   show: Callable[[Mapping[str, Any]], str], count: int) -> TextTable:
     "Head and rows: the rows with the highest scores, then those with the lowest."
     def line(kind: str, i: int) -> list[str]:
         above = f"{scores[i] - scores.mean():+.2f}"
@@ -237,7 +237,7 @@ class Answers(NamedTuple):
     - `varied`: how varied their picks are
     - `scores`: of the same rows
     """
-    examples: dict[str, Table]
+    examples: dict[str, TextTable]
     varied: dict[str, Repeats]
     scores: dict[str, np.ndarray]
 

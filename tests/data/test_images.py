@@ -22,7 +22,7 @@ from adaptive_dist.data.images import (
     image_hash,
     in_order,
     pixels,
-    prepare,
+    prepare_images,
 )
 from adaptive_dist.data.split import PARTS
 from adaptive_dist.data.vocabulary import decode
@@ -151,7 +151,7 @@ def test_what_cannot_be_used_is_skipped_counted_and_listed():
     with Path("world/captions.csv").open("a") as file:
         for name in bad: file.write(f"{name},bad,x\n")
         file.write("1.png,,x\n2.png,  ,x\ngone.png,gone,x\n,nothing,x\n")
-    report = prepare(config()).report
+    report = prepare_images(config()).report
     assert report["generic pictures skipped"] == {"does not decode": 5, "no caption": 2, "no such file": 1}
     assert len(report["skipped"]) == 8 and "captions.csv row 61: does not decode" in report["skipped"]
     assert report["generic"]["rows"] + report["generic_test"]["rows"] == 60
@@ -189,7 +189,7 @@ def test_unusable_sources_end_with_one_line(case, monkeypatch):
     for i in range(2): Path(f"few/a/{i}.png").write_bytes(picture(70 + i))
     for i in range(3): Path(f"broken/{i}.png").write_bytes(b"?")
     changes, essentials = BAD[case]
-    with pytest.raises(UsageError) as caught: prepare(config(**changes))
+    with pytest.raises(UsageError) as caught: prepare_images(config(**changes))
     assert len(str(caught.value).splitlines()) == 1
     for essential in essentials: assert essential in str(caught.value)
     assert not Path("cache").exists() or not any(Path("cache").iterdir())
@@ -199,7 +199,7 @@ def test_parts_share_no_picture_and_rows_have_the_same_fields():
     for i in range(3): Path(f"world/{i}.png").write_bytes(Path(f"classes/cat/{i}.png").read_bytes())  # specific pictures in the generic set
     Path("world/3.png").write_bytes(Path("world/4.png").read_bytes())
     Path("classes/dog/9.png").write_bytes(Path("classes/dog/8.png").read_bytes())
-    data = prepare(config(workers=3))
+    data = prepare_images(config(workers=3))
     parts = {name: getattr(data, name)[:] for name in PARTS}
     hashes = [image_hash(image) for part in parts.values() for image in part["image"]]
     assert len(hashes) == len(set(hashes)) == 19 + 56
@@ -222,7 +222,7 @@ def test_held_out_concepts_are_kept_out_of_the_generic_set(monkeypatch):
         if source == "world": yield from shown
     monkeypatch.setattr(module, "examples", with_concepts)
     classes = {e.name: e for e in with_concepts("classes")}
-    data = prepare(config(generic="world"))
+    data = prepare_images(config(generic="world"))
     held_out = {Path(n).stem for n, e in classes.items() for part in ("valid", "test")
                 if image_hash(pixels(e.image, SIZE)) in set(map(image_hash, getattr(data, f"specific_{part}")["image"]))}
     captions = {decode(t) for part in (data.generic[:], data.generic_test) for t in part["tokens"]}
@@ -231,17 +231,17 @@ def test_held_out_concepts_are_kept_out_of_the_generic_set(monkeypatch):
 
 
 def test_the_cache_follows_sources_and_settings_but_not_the_number_of_threads():
-    first = prepare(config())
-    assert prepare(config(workers=3)).folder == first.folder
-    assert prepare(config(split_seed=1)).folder != first.folder and prepare(config(image_size=4)).folder != first.folder
+    first = prepare_images(config())
+    assert prepare_images(config(workers=3)).folder == first.folder
+    assert prepare_images(config(split_seed=1)).folder != first.folder and prepare_images(config(image_size=4)).folder != first.folder
     Path("world/99.png").write_bytes(picture(99))  # a missing file that has been put there
-    assert prepare(config()).folder != first.folder
+    assert prepare_images(config()).folder != first.folder
     os.utime("classes/cat/0.png", (0, 0))
-    assert len({p.name for p in Path("cache").iterdir()}) == 4 and prepare(config()).folder.name not in {first.folder.name}
+    assert len({p.name for p in Path("cache").iterdir()}) == 4 and prepare_images(config()).folder.name not in {first.folder.name}
 
 
 def test_classes_with_more_pictures_than_needed_keep_a_sample_that_depends_on_the_seed():
     for i in range(200): Path(f"classes/cat/more{i}.png").write_bytes(picture(20000 + i))
-    splits = [prepare(config(split_seed=seed)) for seed in (0, 0, 1)]
+    splits = [prepare_images(config(split_seed=seed)) for seed in (0, 0, 1)]
     chosen = [set(map(image_hash, s.specific_train["image"][s.specific_train["class"] == 0])) for s in splits]
     assert chosen[0] == chosen[1] != chosen[2] and all(len(c) == 4 for c in chosen)

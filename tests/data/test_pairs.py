@@ -13,7 +13,8 @@ import pytest
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
 from adaptive_dist.data import pairs as pairs_module
-from adaptive_dist.data.pairs import Pair, PairsConfig, cleaned, fingerprint, pairs, prepare
+from adaptive_dist.data.pairs import Pair, PairsConfig, cleaned, pairs, prepare_pairs
+from adaptive_dist.data.sources import parse_source
 from adaptive_dist.data.split import PARTS
 from adaptive_dist.data.vocabulary import END, Vocabulary
 
@@ -39,6 +40,10 @@ def folder(workplace):
     return workplace
 
 
+def fingerprint(source):
+    return parse_source(source, "pairs").fingerprint()
+
+
 def config(**changes):
     return change(PairsConfig(generic="generic.tsv", specific="special.tsv", vocabulary=400, generic_test=.1, cache="cache"), **changes)
 
@@ -50,7 +55,7 @@ def decoded(data, vocabulary, part):
 
 def refused(**changes):
     "The message with which a configuration is refused; nothing is left behind."
-    with pytest.raises(UsageError) as e: prepare(config(**changes), LENGTH)
+    with pytest.raises(UsageError) as e: prepare_pairs(config(**changes), LENGTH)
     assert not list(Path("cache").glob("*"))
     assert len(str(e.value).splitlines()) == 1
     return str(e.value)
@@ -75,7 +80,7 @@ def test_the_same_pairs_in_every_form():
         assert {p.label for p in found} == {"x"} or source in ("a.en,a.de", "wmt.jsonl", "opus.parquet")
     assert len(list(pairs("a.tsv", config(), limit=2))) == 2
     here = Path.cwd()
-    assert fingerprint(f"{here}/a.en,{here}/a.de", config()) == fingerprint("a.en,a.de", config()) != fingerprint("a.de,a.en", config())
+    assert fingerprint(f"{here}/a.en,{here}/a.de") == fingerprint("a.en,a.de") != fingerprint("a.de,a.en")
 
 
 def test_rows_of_a_local_copy_of_a_hub_data_set():
@@ -85,9 +90,9 @@ def test_rows_of_a_local_copy_of_a_hub_data_set():
     pq.write_table(pa.Table.from_pylist(rows), "copy/train-00000-of-00001.parquet")
     found = list(pairs("hub:copy", config()))
     assert found == [Pair(f"sentence {i}" if i else "", f"Satz {i}", "copy") for i in range(5)]
-    before = fingerprint("hub:copy", config())
+    before = fingerprint("hub:copy")
     pq.write_table(pa.Table.from_pylist(rows[:4]), "copy/train-00000-of-00001.parquet")
-    assert fingerprint("hub:copy", config()) != before
+    assert fingerprint("hub:copy") != before
 
 
 def test_sets_of_sacrebleu(monkeypatch):
@@ -108,7 +113,7 @@ def test_sets_of_sacrebleu(monkeypatch):
     monkeypatch.setattr(DATASETS["wmt21"].__class__, "get_source_file", lambda self, languages: f"{self.name}.src")
     monkeypatch.setattr(DATASETS["wmt21"].__class__, "get_reference_files", lambda self, languages: [f"{self.name}.ref", "another"])
     Path("en-de.txt").write_text(Path("generic.tsv").read_text())
-    data, _, texts = prepare(change(paper, generic="en-de.txt", vocabulary=400, cache="cache", generic_test=.1), LENGTH)
+    data, _, texts = prepare_pairs(change(paper, generic="en-de.txt", vocabulary=400, cache="cache", generic_test=.1), LENGTH)
     assert (len(data.specific_train), len(data.specific_valid), len(data.specific_test)) == (66, 6, 6)
     assert set(data.labels[:13]) == {f"wmt{year:02}" for year in range(9, 22)} and data.labels[11:13] == ("wmt20", "wmt21")
     assert sorted(texts) == [Pair(f"src 21 {i}", f"ref 21 {i}", "wmt21") for i in range(6)]
@@ -148,7 +153,7 @@ def test_unusable_sources_end_with_one_line():
 
 
 def test_what_is_left_out_is_counted_and_what_is_kept_is_split():
-    data, vocabulary, texts = prepare(config(held_out=15), LENGTH)
+    data, vocabulary, texts = prepare_pairs(config(held_out=15), LENGTH)
     assert data.report["generic pairs dropped"] == {
         "in the specific set": 20, "duplicate": 2, "copied": 1, "empty": 2, "length ratio": 1, "script": 1, "long": 1}
     read = {part: decoded(data, vocabulary, part) for part in PARTS}
@@ -157,7 +162,7 @@ def test_what_is_left_out_is_counted_and_what_is_kept_is_split():
     assert len(set().union(*read.values())) == sum(map(len, read.values())) == 440  # no pair is in two parts, and none is lost
     assert [len(read[f"specific_{part}"]) for part in ("train", "valid", "test")] == [30, 15, 15] and 20 < len(read["generic_test"]) < 60
     assert [(p.source, p.target) for p in texts] == read["specific_test"]
-    again = prepare(config(held_out=15, split_seed=1), LENGTH)[0]
+    again = prepare_pairs(config(held_out=15, split_seed=1), LENGTH)[0]
     assert not np.array_equal(again.specific_test["source"], data.specific_test["source"])
 
 
@@ -166,7 +171,7 @@ def test_what_is_left_out_is_counted_and_what_is_kept_is_split():
     ({"script": None}, "Дом")])
 def test_each_step_can_be_switched_off(off, kept):
     settings = {"drop_long": True}, {"drop_long": True, **off}
-    on, without = (prepare(config(vocabulary=2_000, **changes), 32) for changes in settings)
+    on, without = (prepare_pairs(config(vocabulary=2_000, **changes), 32) for changes in settings)
     sources = [[a for part in ("generic", "generic_test") for a, _ in decoded(*found[:2], part)] for found in (on, without)]
     new = Counter(sources[1]) - Counter(sources[0])
     if kept: assert any(text.startswith(kept) for text in new), new
@@ -183,7 +188,7 @@ def test_the_vocabulary_knows_only_generic_training_pairs(monkeypatch):
     seen = []
     train = Vocabulary.train.__func__
     monkeypatch.setattr(Vocabulary, "train", classmethod(lambda cls, texts, size: train(cls, seen.extend(texts) or seen, size)))
-    data, vocabulary, _ = prepare(config(), LENGTH)
+    data, vocabulary, _ = prepare_pairs(config(), LENGTH)
     held = {side for part in PARTS if part != "generic" for pair in decoded(data, vocabulary, part) for side in pair}
     trained = {side for pair in decoded(data, vocabulary, "generic") for side in pair}
     assert trained <= set(seen) and not set(seen) & (held - trained)
@@ -201,16 +206,16 @@ def test_rows_are_texts_with_an_end():
 
 
 def test_the_cache_follows_its_sources():
-    first, again = (prepare(config(), LENGTH)[0].folder for _ in range(2))
+    first, again = (prepare_pairs(config(), LENGTH)[0].folder for _ in range(2))
     assert first == again
-    few = prepare(config(specific_size=7), LENGTH)[0]
+    few = prepare_pairs(config(specific_size=7), LENGTH)[0]
     assert few.folder == first and len(few.specific_train) == 7
-    assert prepare(config(generic=str(Path("generic.tsv").absolute())), LENGTH)[0].folder == first
+    assert prepare_pairs(config(generic=str(Path("generic.tsv").absolute())), LENGTH)[0].folder == first
     Path("generic.tsv").write_text(Path("generic.tsv").read_text().replace("house", "hut"))
-    assert prepare(config(), LENGTH)[0].folder != first
+    assert prepare_pairs(config(), LENGTH)[0].folder != first
     (first/"vocabulary.json").write_text("{")
     Path("generic.tsv").write_text(Path("generic.tsv").read_text().replace("hut", "house"))
-    with pytest.raises(UsageError, match="cannot read the vocabulary"): prepare(config(), LENGTH)
+    with pytest.raises(UsageError, match="cannot read the vocabulary"): prepare_pairs(config(), LENGTH)
 
 
 def test_pairs_are_read_as_a_stream(monkeypatch):
@@ -228,5 +233,5 @@ def test_pairs_are_read_as_a_stream(monkeypatch):
         at.append(len(read))
         return made
     monkeypatch.setattr(Vocabulary, "train", classmethod(noted))
-    data = prepare(config(vocabulary_pairs=200), LENGTH)[0]
+    data = prepare_pairs(config(vocabulary_pairs=200), LENGTH)[0]
     assert at == [200] and data.report["generic"]["rows"] + data.report["generic_test"]["rows"] == 5_000

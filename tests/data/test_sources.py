@@ -9,9 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from adaptive_dist.config.errors import UsageError
-from adaptive_dist.data.sources import documents, fingerprint, is_part
+from adaptive_dist.data.sources import parse_source
+from adaptive_dist.data.text import documents, is_part
 
 ROWS = [{"text": "Cells divide.\nThey grow, äh.", "label": "Biology"}, {"text": "Stars burn."}]
+
+
+def fingerprint(source):
+    return parse_source(source, "text").fingerprint()
 
 
 @pytest.fixture(autouse=True)

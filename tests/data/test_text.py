@@ -14,7 +14,7 @@ from adaptive_dist.data import table as table_module, text as data_module
 from adaptive_dist.data.readers import Batches, evenly_spaced
 from adaptive_dist.data.split import PARTS, text_hash
 from adaptive_dist.data.table import Rows, checks, stored
-from adaptive_dist.data.text import DataConfig, prepare
+from adaptive_dist.data.text import DataConfig, prepare_text
 from adaptive_dist.data.vocabulary import decode, encode
 
 LENGTH = 32
@@ -62,7 +62,7 @@ def caches(): return sorted(Path("cache").iterdir())
 @pytest.mark.parametrize("changes", [
     {}, {"specific": "texts/generic.jsonl", "planted": .5}, {"specific": "texts/specific.jsonl", "planted": 0, "generic": "texts"}])
 def test_no_document_is_in_two_parts(changes):
-    data = prepare(config(generic_test=.2, **changes), LENGTH)
+    data = prepare_text(config(generic_test=.2, **changes), LENGTH)
     parts = {name: hashes(getattr(data, name)) for name in PARTS}
     every = [h for part in parts.values() for h in part]
     assert len(every) == len(set(every))
@@ -76,41 +76,41 @@ def test_no_document_is_in_two_parts(changes):
 def test_a_source_within_the_generic_one_leaves_planted_documents_there():
     Path("world/sea").mkdir(parents=True)
     for i in range(40): (Path("world/sea" if i < 16 else "world")/f"{i}.txt").write_text(f"document {i}")
-    data = prepare(config(generic="world", specific="world/sea", planted=.5, generic_test=.2), LENGTH)
+    data = prepare_text(config(generic="world", specific="world/sea", planted=.5, generic_test=.2), LENGTH)
     assert data.target == "sea" and (data.generic["label"] == data.labels.index("sea")).sum() + (
         data.generic_test["label"] == data.labels.index("sea")).sum() == 8
     assert data.report["generic documents dropped"] == {"in the specific set": 8}
-    apart = prepare(config(generic="world", specific="texts/specific.jsonl", planted=.5, generic_test=.2), LENGTH)
+    apart = prepare_text(config(generic="world", specific="texts/specific.jsonl", planted=.5, generic_test=.2), LENGTH)
     assert sum(apart.report[f"specific_{name}"]["documents"] for name in ("train", "valid", "test")) == 60  # none is kept back
 
 
 def test_the_split_follows_from_its_seed():
-    first, again, other = (prepare(config(split_seed=seed, cache=cache), LENGTH) for seed, cache in ((0, "a"), (0, "b"), (1, "a")))
+    first, again, other = (prepare_text(config(split_seed=seed, cache=cache), LENGTH) for seed, cache in ((0, "a"), (0, "b"), (1, "a")))
     assert equal(first, again)
     assert set(hashes(first.specific_test)) != set(hashes(other.specific_test))
     assert set(hashes(first.generic_test)) != set(hashes(other.generic_test))
     lines = Path("texts/specific.jsonl").read_text().splitlines(keepends=True)
     Path("texts/specific.jsonl").write_text("".join(reversed(lines)))
-    assert set(hashes(prepare(config(), LENGTH).specific_test)) == set(hashes(first.specific_test))  # whatever the order of arrival
+    assert set(hashes(prepare_text(config(), LENGTH).specific_test)) == set(hashes(first.specific_test))  # whatever the order of arrival
 
 
 def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch):
     built = []
-    write_parts = data_module.write_parts
-    monkeypatch.setattr(data_module, "write_parts", lambda folder, **more: built.append(folder) or write_parts(folder, **more))
-    first = prepare(config(), LENGTH)
-    assert equal(prepare(config(), LENGTH), first) and len(built) == 1
-    few = prepare(config(specific_size=5), LENGTH)
+    write_text_parts = data_module.write_text_parts
+    monkeypatch.setattr(data_module, "write_text_parts", lambda folder, **more: built.append(folder) or write_text_parts(folder, **more))
+    first = prepare_text(config(), LENGTH)
+    assert equal(prepare_text(config(), LENGTH), first) and len(built) == 1
+    few = prepare_text(config(specific_size=5), LENGTH)
     assert len(built) == 1 and len(few.specific_train) == 5  # cut from the same cache
     for n, (length, changes) in enumerate([(48, {}), (LENGTH, {"split_seed": 1}), (LENGTH, {"generic_limit": 200}),
                                            (LENGTH, {"label_column": "none"}), (LENGTH, {"generic_test": .1})], 2):
-        prepare(config(**changes), length)
+        prepare_text(config(**changes), length)
         assert len(built) == n == len(caches())
     Path("texts/specific.jsonl").write_text(Path("texts/specific.jsonl").read_text().replace("river", "brook"))
-    assert not equal(prepare(config(), LENGTH), first) and len(built) == 7 == len(caches())
+    assert not equal(prepare_text(config(), LENGTH), first) and len(built) == 7 == len(caches())
     Path("elsewhere").mkdir()
     for name in ("generic", "specific"): Path(f"texts/{name}.jsonl").rename(f"elsewhere/{name}.jsonl")
-    prepare(config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH)
+    prepare_text(config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH)
     assert len(built) == 7  # the same bytes
 
 
@@ -120,19 +120,19 @@ def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch)
     lambda cache: (cache/"meta.json").write_text((cache/"meta.json").read_text()[:50]),
 ])
 def test_a_damaged_cache_is_built_again(damage, capsys):
-    first = prepare(config(cache="sound"), LENGTH)
-    prepare(config(), LENGTH)
+    first = prepare_text(config(cache="sound"), LENGTH)
+    prepare_text(config(), LENGTH)
     assert capsys.readouterr().err == ""
     damage(*caches())
-    assert equal(prepare(config(), LENGTH), first)
+    assert equal(prepare_text(config(), LENGTH), first)
     err = capsys.readouterr().err
     assert "is damaged and is built again" in err and err.count("\n") == 1
-    prepare(config(), LENGTH)
+    prepare_text(config(), LENGTH)
     assert capsys.readouterr().err == "" and len(caches()) == 1
 
 
 def test_workers_change_nothing():
-    one, two = prepare(config(cache="one"), LENGTH), prepare(config(workers=2), LENGTH)
+    one, two = prepare_text(config(cache="one"), LENGTH), prepare_text(config(workers=2), LENGTH)
     assert equal(one, two) and one.report == two.report and caches()[0].name == next(Path("one").iterdir()).name
 
 
@@ -144,30 +144,30 @@ def test_an_interrupted_build_leaves_nothing(monkeypatch):
         return encode(text, length)
     with monkeypatch.context() as patch:
         patch.setattr(data_module, "encode", interrupted)
-        with pytest.raises(KeyboardInterrupt): prepare(config(), LENGTH)
+        with pytest.raises(KeyboardInterrupt): prepare_text(config(), LENGTH)
     assert caches() == []
-    assert equal(prepare(config(), LENGTH), prepare(config(cache="sound"), LENGTH))
+    assert equal(prepare_text(config(), LENGTH), prepare_text(config(cache="sound"), LENGTH))
 
 
 PREPARE = """
 import sys, time
-from adaptive_dist.engine import data
-write_parts = data.write_parts
+from adaptive_dist.data import text as data
+write_text_parts = data.write_text_parts
 def slowly(folder, **more):
-    write_parts(folder, **more)
+    write_text_parts(folder, **more)
     print(folder, flush=True)
     sys.stdin.readline()
-data.write_parts = slowly
-got = data.prepare(data.DataConfig(generic="texts/generic.jsonl", specific="texts/specific.jsonl", cache="cache"), 32)
+data.write_text_parts = slowly
+got = data.prepare_text(data.DataConfig(generic="texts/generic.jsonl", specific="texts/specific.jsonl", cache="cache"), 32)
 print(got.generic["tokens"].sum())
 """
 
 
 @pytest.mark.parametrize("damaged", [False, True])
 def test_two_processes_prepare_the_same_cache_at_once(damaged):
-    first = prepare(config(cache="sound"), LENGTH)
+    first = prepare_text(config(cache="sound"), LENGTH)
     if damaged:
-        prepare(config(), LENGTH)
+        prepare_text(config(), LENGTH)
         (caches()[0]/"generic-00000.rows").write_bytes(b"")
     environment = os.environ | {"PYTHONPATH": str(Path(data_module.__file__).parents[2]), "JAX_PLATFORMS": "cpu"}
     both = [subprocess.Popen([sys.executable, "-c", PREPARE], text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -176,7 +176,7 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     for process in both:
         out, err = process.communicate("go\n", timeout=60)
         assert (process.returncode, int(out), "damaged" in err) == (0, first.generic["tokens"].sum(), damaged), err
-    assert len(caches()) == 1 and equal(prepare(config(), LENGTH), first)
+    assert len(caches()) == 1 and equal(prepare_text(config(), LENGTH), first)
 
 
 @pytest.mark.parametrize(("changes", "essential"), [
@@ -188,7 +188,7 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     ({"text_column": "body"}, "has no column 'body'"),
 ])
 def test_unusable_data_end_with_one_line_and_no_cache(changes, essential):
-    with pytest.raises(UsageError) as caught: prepare(config(**changes), LENGTH)
+    with pytest.raises(UsageError) as caught: prepare_text(config(**changes), LENGTH)
     assert essential in str(caught.value) and "\n" not in str(caught.value)
     assert not Path("cache").exists() or caches() == []
 
@@ -242,7 +242,7 @@ def test_fewer_examples_than_a_batch_are_refused():
 
 @pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
 def test_a_changed_byte_is_never_read(column):
-    data = prepare(config(), LENGTH)
+    data = prepare_text(config(), LENGTH)
     kind, path = stored(PIECE), caches()[0]/"generic-00000.rows"
     rows = np.fromfile(path, kind)
     rows[7:8][column].reshape(1, -1)[0, 0] ^= 1
@@ -258,10 +258,10 @@ def test_a_row_of_zeros_is_no_row():
 
 
 def test_a_part_of_several_shards_reads_as_one(monkeypatch):
-    one = prepare(config(cache="one"), LENGTH)
+    one = prepare_text(config(cache="one"), LENGTH)
     monkeypatch.setattr(table_module, "SHARD", 100)
     monkeypatch.setattr(table_module, "RESIDENT", 0)
-    several = prepare(config(), LENGTH)
+    several = prepare_text(config(), LENGTH)
     names = sorted(path.name for path in caches()[0].glob("generic-*.rows"))
     assert len(names) == -(-len(several.generic)//100) > 5 and names[0] == "generic-00000.rows"
     assert equal(one, several)

@@ -14,7 +14,7 @@ from PIL import Image
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.images import prepare
+from adaptive_dist.data.images import prepare_images
 from adaptive_dist.experiments import vision
 from adaptive_dist.experiments.vision import VISION
 from adaptive_dist.train.experiment import step_flops
@@ -62,7 +62,7 @@ def test_a_run_on_own_pictures(capsys):
     assert found["picked_share"].keys() == {"classes", "some", "others"} and found["picked_share"]["classes"] == 0
     for name in ("accuracy", "fine_tuned_accuracy"): assert 0 <= found[name] <= 100
     for name in ("specific_loss", "generic_loss", "fine_tuned_specific_loss"): assert 0 < found[name] < 10
-    report = prepare(tiny().data).report
+    report = prepare_images(tiny().data).report
     assert report["generic pictures skipped"] == {"does not decode": 1, "no such file": 2, "no caption": 3}
     assert len(report["skipped"]) == 6 and report["classes"] == ["blue", "red"]
 
@@ -120,7 +120,7 @@ def test_noise_has_the_form_of_the_data():
 
 
 def test_contrastive_selection_scores_do_not_depend_on_the_block():
-    data = prepare(tiny().data)
+    data = prepare_images(tiny().data)
     components = vision.vision_components(tiny(), data)
     params = components.init_params(jax.random.key(0))
     batch = generic_reader(tiny(), data).at(0, 1)
@@ -132,7 +132,7 @@ def test_contrastive_selection_scores_do_not_depend_on_the_block():
 
 
 def test_held_out_numbers_are_means_over_all_rows():
-    data, config = prepare(tiny().data), tiny()
+    data, config = prepare_images(tiny().data), tiny()
     components = vision.vision_components(config, data)
     params = components.init_params(jax.random.key(1))
     model = vision.Towers(config.model, 2)
@@ -174,7 +174,7 @@ def test_the_papers_preset_builds_on_rows_of_its_schema(copies):
     assert experiment.target == "imagenet67" and set(experiment.labels) == {"imagenet67", "00000", "00001"}
     batch = experiment.generic.at(0, 2)
     assert batch["image"].shape == (2, 8, 32, 32, 3) and bytes(batch["tokens"][0, 0]).rstrip(b"\0").startswith(b"A photo of ")
-    assert {k: v["rows"] for k, v in prepare(change(preset, **copies).data).report.items() if k.startswith("specific_")} == {
+    assert {k: v["rows"] for k, v in prepare_images(change(preset, **copies).data).report.items() if k.startswith("specific_")} == {
         "specific_train": 2*67, "specific_valid": 67, "specific_test": 67}
 
 

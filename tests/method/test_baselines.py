@@ -10,7 +10,7 @@ import pytest
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
 from adaptive_dist.data.readers import evenly_spaced
-from adaptive_dist.data.text import prepare
+from adaptive_dist.data.text import prepare_text
 from adaptive_dist.experiments.lm import LM
 from adaptive_dist.method import filtering, weighting
 from adaptive_dist.method.baselines import append_specific, cds, classifier, mixing, replay
@@ -147,7 +147,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     folder, = (tmp_path/"cache").glob("cds-*")
     model, scoring = ByteTransformer(config.model), LM.build(contrastive.scoring_run(config))
     like = jax.eval_shape(lambda: begin(0, scoring)[0].params)
-    pieces = evenly_spaced(prepare(config.data, 32).generic, 90)["tokens"]
+    pieces = evenly_spaced(prepare_text(config.data, 32).generic, 90)["tokens"]
     tuned = numpy_loss(load_state(folder/"models/fine_tuned", like), model, pieces)
     brute = numpy_loss(restore(folder/"models", scoring).params, model, pieces) - tuned
     scores = np.fromfile(folder/"scores-90", "<f4")

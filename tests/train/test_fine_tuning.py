@@ -3,7 +3,7 @@ import jax
 import pytest
 
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.text import prepare
+from adaptive_dist.data.text import prepare_text
 from adaptive_dist.experiments import lm
 from adaptive_dist.train.checkpoint import load_state, saved_steps
 from adaptive_dist.train.experiment import begin
@@ -30,7 +30,7 @@ def test_validation_chooses_and_test_data_report(tiny, tmp_path, asked):
     during = list(asked)
 
     # Test sets are read for the two reports, before and after fine-tuning, and never before.
-    data = prepare(config.data, 32)
+    data = prepare_text(config.data, 32)
     sizes = [len(data.specific_test), len(data.generic_test)]
     valid = min(16, len(data.specific_valid))
     assert len({*sizes, valid}) == 3, "sets of different sizes tell which is which"
