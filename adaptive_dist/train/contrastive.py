@@ -75,10 +75,9 @@ def scores_folder(preparation: Preparation) -> Path:
     name = digest({"run": plain(result_settings(scoring_run(config))), "data": data.folder.name})
     return data.folder.parent/f"cds-{name}"
 
-# %% ../../nbs/train/contrastive.ipynb #c0000009
+# %% ../../nbs/train/contrastive.ipynb #c0000010
 Contrast = Callable[[Batch], Float[Array, " batch"]]
 
-# %% ../../nbs/train/contrastive.ipynb #c0000010
 def contrast_of(preparation: Preparation, progress: bool = False) -> Contrast:
     "The contrast of each example of a batch, by the two models, which are trained if need be."
     scoring, components = scoring_run(preparation.config), preparation.components
@@ -88,7 +87,8 @@ def contrast_of(preparation: Preparation, progress: bool = False) -> Contrast:
     result = run(components.name, scoring, lambda config: experiment, models, progress)
     generic = restore(models, experiment).params
     specific = restore_tuned(models, experiment, result["fine_tuning"]["step"])
-    return jax.jit(partial(baselines.contrastive_scores, components.example_loss, generic, specific))
+    scores = partial(baselines.contrastive_scores, components.example_loss)
+    return jax.jit(partial(scores, generic, specific))
 
 # %% ../../nbs/train/contrastive.ipynb #c0000011
 def candidate_scores(preparation: Preparation, progress: bool, block: int = 256) -> Scores:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Config', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
-           'last_share', 'train_stage', 'show_progress', 'keep', 'fine_tune_stage', 'result_of_run', 'run_stages',
-           'built', 'run']
+           'last_share', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage', 'fine_tune_stage',
+           'result_of_run', 'run_stages', 'built', 'write_beginning', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -14,7 +14,7 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -116,36 +116,26 @@ def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
     total = sum(n for _, n in last)
     return {label: sum(share[label]*n for share, n in last)/total for label in last[0][0]}
 
-# %% ../../nbs/train/run.ipynb #365eac6e
-def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
-                progress: bool) -> TrainState:
-    "Train from a state to the end, with metrics, checkpoints and stored networks on the way."
-    from tqdm.auto import tqdm
-    chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
-    at, collapse = int(state.step), Collapse()
-    if at == 0:
-        store_weighting(config.store_weighting_every, out, experiment, state)
-    with contextlib.ExitStack() as stack:
-        metrics = stack.enter_context(Metrics(
-            out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
-        bar = stack.enter_context(tqdm(
-            initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
-        tracing = stack.enter_context(contextlib.ExitStack())
-        spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
-        chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
-                       log_every=config.log_every, labels=experiment.labels,
-                       evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
-                       seconds=spent, put=experiment.put)
+# %% ../../nbs/train/run.ipynb #d4f3c0dd
+def with_trace(chunks: Iterator[Progress], folder: Path | None) -> Iterator[Progress]:
+    "The chunks as they come; a JAX trace of the second dispatch goes to `folder`, if one is given."
+    with contextlib.ExitStack() as tracing:
         for count, now in enumerate(chunks):
             tracing.close()
-            if config.profile and count == 0:
-                tracing.enter_context(jax.profiler.trace(out/"profile"))
-            if metrics:
-                metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
-            show_progress(bar, now, collapse.seen(now.record))
-            keep(config, experiment, now.state, at, out)
-            at, state = now.record["step"], now.state
-    return state
+            if folder and count == 0:
+                tracing.enter_context(jax.profiler.trace(folder))
+            yield now
+
+# %% ../../nbs/train/run.ipynb #c3a1f2d1
+def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
+              seconds: float) -> Iterator[Progress]:
+    "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
+    chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
+    chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
+                   log_every=config.log_every, labels=experiment.labels,
+                   evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
+                   seconds=seconds, put=experiment.put)
+    return with_trace(chunks, out/"profile" if config.profile else None)
 
 # %% ../../nbs/train/run.ipynb #n0000009
 def show_progress(bar: Any, now: Progress, warning: str | None) -> None:
@@ -167,6 +157,28 @@ def keep(config: RunConfig, experiment: Experiment, state: TrainState, before: i
     store_weighting(config.store_weighting_every, out, experiment, state)
     if at == config.steps or at//every > before//every:
         save_state(out/"checkpoints", at, state, keep=config.keep_checkpoints)
+
+# %% ../../nbs/train/run.ipynb #365eac6e
+def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
+                progress: bool) -> TrainState:
+    "Train from a state to the end, with metrics, checkpoints and stored networks on the way."
+    from tqdm.auto import tqdm
+    at, collapse = int(state.step), Collapse()
+    if at == 0:
+        store_weighting(config.store_weighting_every, out, experiment, state)
+    with contextlib.ExitStack() as stack:
+        metrics = stack.enter_context(Metrics(
+            out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
+        bar = stack.enter_context(tqdm(
+            initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
+        spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
+        for now in chunks_of(config, experiment, state, out, spent):
+            if metrics:
+                metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
+            show_progress(bar, now, collapse.seen(now.record))
+            keep(config, experiment, now.state, at, out)
+            at, state = now.record["step"], now.state
+    return state
 
 # %% ../../nbs/train/run.ipynb #50e0595d
 def fine_tune_stage(config: RunConfig, experiment: Experiment, out: Path,
@@ -238,27 +250,30 @@ def built(name: str, config: Config, build: Build, out: Path) -> dict[str, Any] 
         raise
     return experiment
 
+# %% ../../nbs/train/run.ipynb #d272f733
+def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
+    "Write what a run begins with; `UsageError` if another run has used the folder meanwhile."
+    existing_result(out, name, config)
+    write_lines(out, experiment.files)
+    write_json(out/"config.json", {"task": name, **nested_settings(config)})
+
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: Config, build: Build, out: Path | str,
         progress: bool = True) -> dict[str, Any]:
     """Train as `config` says and return the result.
 
-    Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`. Nothing
-    is written before the configuration and the data have been found good. Interrupted, even killed,
-    it goes on when it is called again. Raises `UsageError` for settings out of range, unusable
-    data, or a folder that cannot be used or written any more.
+    Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
+    Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings
+    out of range, unusable data, or a folder that cannot be used or written any more.
     """
     out = Path(out)
     if config.coordinator:
         distributed.initialize_distributed(config.coordinator, config.processes, config.process)
     found = built(name, config, build, out)
-    if isinstance(found, dict):
-        return found
+    if isinstance(found, dict): return found
     with run_folder_lock(out) if is_primary() else contextlib.nullcontext():
         if is_primary():
-            existing_result(out, name, config)  # once more: another run may have used the folder
-            write_lines(out, found.files)
-            write_json(out/"config.json", {"task": name, **nested_settings(config)})
+            write_beginning(name, config, found, out)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")
         return json.loads((out/"result.json").read_bytes())
