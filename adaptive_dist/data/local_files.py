@@ -35,7 +35,8 @@ class TextFiles:
 
     def files(self) -> Iterator[Path]:
         "All that is read, in the order of the names; `UsageError` if there is nothing."
-        return formats.readable_files(self.path, (*TEXT_ENDINGS, *formats.row_endings()), TEXT_SOURCES)
+        endings = (*TEXT_ENDINGS, *formats.row_endings())
+        return formats.readable_files(self.path, endings, TEXT_SOURCES)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "Rows, and documents of text files in the first of the columns."
@@ -52,7 +53,8 @@ class TextFiles:
 
     def fingerprint(self) -> str:
         "A digest of the folder's name, which may be a label, and of the files' names and bytes."
-        return formats.digest_words([self.path.resolve().name, *formats.by_content(self.files(), self.path)])
+        words = formats.by_content(self.files(), self.path)
+        return formats.digest_words([self.path.resolve().name, *words])
 
     def contains(self, other: object) -> bool:
         "Whether the other's files are among these; `UsageError` for text that is cut otherwise."
@@ -86,7 +88,8 @@ class PairFiles:
 
     def files(self) -> Iterator[Path]:
         "All that is read, in the order of the names; `UsageError` if there is nothing."
-        return formats.readable_files(self.path, (*formats.row_endings(), *TAB_ENDINGS), PAIR_SOURCES)
+        endings = (*formats.row_endings(), *TAB_ENDINGS)
+        return formats.readable_files(self.path, endings, PAIR_SOURCES)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "All rows; of files with tabs, the cells have the names of the columns."
@@ -189,7 +192,8 @@ class PictureFiles:
 
     def has_tables(self) -> bool:
         "Whether tables and shards are read, and not the pictures of a folder."
-        return not self.path.is_dir() or next(formats.below(self.path, self.tables()), None) is not None
+        if not self.path.is_dir(): return True
+        return next(formats.below(self.path, self.tables()), None) is not None
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "Rows with a picture, its caption and its label in these columns."
