@@ -12,7 +12,7 @@ __all__ = ['GROUPS', 'SPLITS', 'TUNING', 'LARGE', 'PASSES', 'STEPS', 'CHECK_NOTE
 
 # %% ../../nbs/report/check.ipynb #a5c9ecb8
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
