@@ -2,9 +2,10 @@
 
     python tools/notebooks/run_notebooks.py [--only-clean] [nbs/method/rules.ipynb ...]
 
-Slow cells run too. A notebook that fails is left as it was, the others are still run, and the exit status is 1. Cleaning is
-nbdev's (execution counts, cell metadata, memory addresses), and then what it leaves: warnings and progress bars (all that goes to
-stderr), and notebook metadata other than the kernel.
+Slow cells run too. A notebook that fails is left as it was, the others are still run, and the exit
+status is 1. Cleaning is nbdev's (execution counts, cell metadata, memory addresses), and then what
+it leaves: warnings and progress bars (all that goes to stderr), and notebook metadata other than
+the kernel.
 """
 import argparse
 import os
@@ -35,7 +36,8 @@ def clean(path: Path) -> bool:
     nb = read_nb(path)
     for cell in nb.cells:
         if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
+            cell.outputs = [o for o in cell.outputs
+                            if o.get("name") != "stderr" and WIDGET not in o.get("data", {})]
     clean_nb(nb)
     nb.metadata = {"kernelspec": KERNEL}
     after = nb2str(nb)
@@ -49,12 +51,15 @@ def run(path: Path) -> None:
     for cell in nb.cells:
         if NOT_RUN.search(cell.source):
             cell.metadata.tags = ["skip-execution"]  # removed again by cleaning
-    NotebookClient(nb, kernel_name="python3", timeout=None, record_timing=False, coalesce_streams=True,
-                   extra_arguments=["--log-level=40"], resources={"metadata": {"path": path.parent}}).execute()
+    client = NotebookClient(
+        nb, kernel_name="python3", timeout=None, record_timing=False, coalesce_streams=True,
+        extra_arguments=["--log-level=40"], resources={"metadata": {"path": path.parent}})
+    client.execute()
     nbformat.write(nb, path)
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("notebook", type=Path, nargs="*", help="all of nbs/ by default")
     parser.add_argument("--only-clean", action="store_true", help="do not run them")
     args = parser.parse_args()

@@ -18,7 +18,7 @@ def losses(results: Rows, method: str, name: str) -> dict[int, float]:
             if r["method"].split("+")[0] == method and r[name] is not None}
 
 def mean_gain(results: Rows, name: str, baselines: Sequence[str]) -> float | None:
-    "Gain of the rules over the best of the baselines with the same seed: mean over seeds, then rules."
+    "Gain of the rules over the best baseline with the same seed: mean over seeds, then over rules."
     found = []
     for own in (losses(results, rule, name) for rule in RULES):
         if own:
