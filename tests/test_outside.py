@@ -10,7 +10,8 @@ import pytest
 
 OUTSIDE = Path(__file__).parent/"support/outside"
 LEVELS = {"INFO": "started the service and listens on the port",
-          "DEBUG": "cache entry read again by key", "ERROR": "no space left on the disk so the write failed"}
+          "DEBUG": "cache entry read again by key",
+          "ERROR": "no space left on the disk so the write failed"}
 
 
 def write_logs(path: Path, levels: list[str], count: int) -> None:
