@@ -26,7 +26,7 @@ from .config.files import write_json
 from .config.settings import nested_settings, settings
 from .experiments.registry import load_task
 from .report.bench import bench, costs
-from .report.check import CheckConfig, checkup, summary
+from .report.check import CheckConfig, check_summary, checkup
 from .report.compare import Comparison, compare
 from .report.export import export_scores
 from .report.grid import choice_name, configured, variants
@@ -96,7 +96,7 @@ def check_command(task: TaskSpec, argv: Sequence[str]) -> None:
     found = checkup(task.name, config, task.build, out, from_arguments(CheckConfig(), arguments),
                     command=shlex.join(["adaptive-dist", "check", task.name, *argv]),
                     progress=not arguments["quiet"])
-    print(summary(found), f"check.json and check.html: {out}", sep="\n")
+    print(check_summary(found), f"check.json and check.html: {out}", sep="\n")
 
 # %% ../nbs/commands.ipynb #97a01837
 def report_command(argv: Sequence[str]) -> None:

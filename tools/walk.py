@@ -29,7 +29,8 @@ def timed(command: str, folder: Path, env: dict[str, str]) -> tuple[float, float
         assert process.stdout
         for line in process.stdout:
             print(line, end="", flush=True)
-            if line.startswith(MARK): marked = time.monotonic() - start
+            if line.startswith(MARK):
+                marked = time.monotonic() - start
     if process.returncode: raise SystemExit(f"{command!r} ended with status {process.returncode}")
     return time.monotonic() - start, marked
 
@@ -39,11 +40,13 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT/"nbs/experiments/results/walk/walk.json")
     args = parser.parse_args()
     readme = (ROOT/"README.md").read_text(encoding="utf-8")
-    if missing := [command for command in (DEMO, OWN) if command not in readme]: raise SystemExit(f"README.md does not have {missing}")
+    if missing := [command for command in (DEMO, OWN) if command not in readme]:
+        raise SystemExit(f"README.md does not have {missing}")
     folder = args.folder.resolve()
     new = folder.with_name(f"{folder.name}-caches")
     env = {**os.environ, "PIP_NO_CACHE_DIR": "1", "XDG_CACHE_HOME": str(new), "ADAPTIVE_DIST_CACHE": str(new/"tokens")}
-    for name in ("PYTHONPATH", "VIRTUAL_ENV", "JAX_COMPILATION_CACHE_DIR"): env.pop(name, None)
+    for name in ("PYTHONPATH", "VIRTUAL_ENV", "JAX_COMPILATION_CACHE_DIR"):
+        env.pop(name, None)
     start, seconds = time.monotonic(), {}
     seconds["clone"], _ = timed(f"git clone --quiet {ROOT} {folder}", ROOT, env)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
@@ -62,4 +65,5 @@ def main() -> int:
     print(json.dumps(found["seconds"]), f"written to {args.out}", sep="\n")
     return 0
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -58,7 +58,7 @@ def make_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     return selector._replace(name=config.method)
 
 # %% ../../nbs/train/assemble.ipynb #b0000004
-def evaluations(config: TaskConfig, data: Split, components: TaskComponents) -> dict[str, Callable]:
+def evaluations(config: TaskConfig, data: Split, components: TaskComponents) -> dict[str, Any]:
     "The three measurements of a model: `validate`, `evaluate` and `test` of an experiment."
     valid = evenly_spaced(data.specific_valid, config.evaluate_examples)
     generic_valid = evenly_spaced(data.generic_test, config.evaluate_examples)

@@ -42,8 +42,10 @@ def export_faults(copy: Path) -> Iterator[str]:
     "What `nbdev_export` would change."
     here, there = modules(ROOT), modules(copy)
     for name in sorted({*here, *there}):
-        if name not in there: yield f"{name} comes from no notebook: delete it, or export it from one"
-        elif name not in here: yield f"{name} is not there: run `make export`"
+        if name not in there:
+            yield f"{name} comes from no notebook: delete it, or export it from one"
+        elif name not in here:
+            yield f"{name} is not there: run `make export`"
         elif here[name] != there[name]:
             diff = difflib.unified_diff(here[name].splitlines(), there[name].splitlines(), name, "its notebook", lineterm="", n=1)
             yield "\n".join([f"{name} is not what its notebook exports: edit the notebook, then run `make export`", *list(diff)[:30]])
@@ -53,7 +55,8 @@ def export_faults(copy: Path) -> Iterator[str]:
 def noise(copy: Path) -> Iterator[str]:
     "What cleaning would change."
     for path in notebooks(copy):
-        if clean(path): yield f"{path.relative_to(copy)} holds noise (counts, metadata, progress bars, addresses): run `make export`"
+        if clean(path):
+            yield f"{path.relative_to(copy)} holds noise (counts, metadata, progress bars, addresses): run `make export`"
 
 def mixed_imports() -> Iterator[str]:
     "Cells that import and do something else, in notebooks whose documentation is made by running such cells."
@@ -63,7 +66,8 @@ def mixed_imports() -> Iterator[str]:
         for cell in cells:
             if EXPORT.search(cell.source) or "nbdev_export()" in cell.source: continue
             kinds = {isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.parse(MAGIC.sub("pass", cell.source)).body}
-            if kinds == {True, False}: yield f"{path.relative_to(ROOT)}: give the imports a cell of their own:\n{cell.source}"
+            if kinds == {True, False}:
+                yield f"{path.relative_to(ROOT)}: give the imports a cell of their own:\n{cell.source}"
 
 def swallowed() -> Iterator[str]:
     "First cells with more than a title and a line about the page, of which nbdev makes nothing else."
@@ -81,4 +85,5 @@ def main() -> int:
     print("\n\n".join(faults) if faults else f"{len(notebooks())} notebooks are clean and agree with {PACKAGE}/")
     return bool(faults)
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

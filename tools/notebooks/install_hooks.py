@@ -27,8 +27,10 @@ def main() -> None:
         shutil.copy(Path(home)/".jupyter/jupyter_server_config.py", target)
     config = ROOT/".gitconfig"
     text = config.read_text()
-    if DRIVER not in text: sys.exit(f"nbdev_install_hooks wrote no line `{DRIVER}` in .gitconfig: adapt {__file__}")
+    if DRIVER not in text:
+        sys.exit(f"nbdev_install_hooks wrote no line `{DRIVER}` in .gitconfig: adapt {__file__}")
     config.write_text(text.replace(DRIVER, GUARDED_DRIVER))
     (ROOT/".git/hooks/post-merge").write_text(POST_MERGE)
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

@@ -36,7 +36,8 @@ def render() -> dict[str, bytes]:
     Filter()(nb)
     nb.cells = [c for c in nb.cells if c.source]
     for cell in nb.cells:
-        if re.search(r"^#\| *echo: *false", cell.source, re.MULTILINE): cell.metadata["transient"] = {"remove_source": True}
+        if re.search(r"^#\| *echo: *false", cell.source, re.MULTILINE):
+            cell.metadata["transient"] = {"remove_source": True}
         cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)
     nb.metadata.language_info = {"name": "python"}
     text, resources = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
@@ -55,10 +56,13 @@ def main() -> int:
         wrong = sorted(name for name in {*new, *old} if new.get(name) != old.get(name))
         print(f"not as nbs/index.ipynb has it: {', '.join(wrong)}: run `make export`" if wrong else "README.md agrees with nbs/index.ipynb")
         return bool(wrong)
-    for name in {*old} - {*new}: Path(name).unlink()
+    for name in {*old} - {*new}:
+        Path(name).unlink()
     for name, content in new.items():
         Path(name).parent.mkdir(exist_ok=True)
-        if old.get(name) != content: Path(name).write_bytes(content)
+        if old.get(name) != content:
+            Path(name).write_bytes(content)
     return 0
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

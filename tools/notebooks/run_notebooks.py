@@ -39,14 +39,16 @@ def clean(path: Path) -> bool:
     clean_nb(nb)
     nb.metadata = {"kernelspec": KERNEL}
     after = nb2str(nb)
-    if after != before: path.write_text(after, encoding="utf-8")
+    if after != before:
+        path.write_text(after, encoding="utf-8")
     return after != before
 
 def run(path: Path) -> None:
     "Execute a notebook from its own folder and write its outputs into it."
     nb = nbformat.read(path, as_version=4)
     for cell in nb.cells:
-        if NOT_RUN.search(cell.source): cell.metadata.tags = ["skip-execution"]  # removed again by cleaning
+        if NOT_RUN.search(cell.source):
+            cell.metadata.tags = ["skip-execution"]  # removed again by cleaning
     NotebookClient(nb, kernel_name="python3", timeout=None, record_timing=False, coalesce_streams=True,
                    extra_arguments=["--log-level=40"], resources={"metadata": {"path": path.parent}}).execute()
     nbformat.write(nb, path)
@@ -61,14 +63,18 @@ def main() -> int:
     for path in [p.resolve() for p in args.notebook] or notebooks():
         name, start = path.relative_to(ROOT), time.monotonic()
         if not args.only_clean:
-            try: run(path)
+            try:
+                run(path)
             except CellExecutionError as error:
                 failed.append(str(name))
                 print(f"{name} failed:\n{error}", file=sys.stderr)
                 continue
             print(f"{time.monotonic() - start:6.1f} s  {name}", flush=True)
-        if clean(path) and args.only_clean: print(f"cleaned {name}")
-    if failed: print(f"failed: {', '.join(failed)}", file=sys.stderr)
+        if clean(path) and args.only_clean:
+            print(f"cleaned {name}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
     return bool(failed)
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,22 +51,33 @@ class Page(HTMLParser):
         has = {name: value or "" for name, value in attrs}
         self.ids |= {has[name] for name in ("id", *(["name"] if tag == "a" else [])) if name in has}
         self.failed |= "cell-output-error" in has.get("class", "")
-        if "style" in has: self.styles.append(has["style"])
-        if tag in ("a", "area") and "href" in has: self.links.append(has["href"])
-        if tag == "link" and "href" in has and LOADED_LINKS & set(has.get("rel", "").lower().split()): self.loads.append(has["href"])
+        if "style" in has:
+            self.styles.append(has["style"])
+        if tag in ("a", "area") and "href" in has:
+            self.links.append(has["href"])
+        if tag == "link" and "href" in has and LOADED_LINKS & set(has.get("rel", "").lower().split()):
+            self.loads.append(has["href"])
         for name in LOADED.get(tag, []):
-            if name in has: self.loads += [one.split()[0] for one in has[name].split(", ")] if name == "srcset" else [has[name]]
-        if tag in ("pre", "code", "script", "style"): self.inside.append(tag)
-        if tag == "code": self.prose += "`"
-        elif tag not in INLINE: self.prose += "\n"
+            if name in has:
+                self.loads += [one.split()[0] for one in has[name].split(", ")] if name == "srcset" else [has[name]]
+        if tag in ("pre", "code", "script", "style"):
+            self.inside.append(tag)
+        if tag == "code":
+            self.prose += "`"
+        elif tag not in INLINE:
+            self.prose += "\n"
 
     def handle_endtag(self, tag: str) -> None:
-        if self.inside[-1:] == [tag]: self.inside.pop()
+        if self.inside[-1:] == [tag]:
+            self.inside.pop()
 
     def handle_data(self, data: str) -> None:
-        if not self.inside: self.prose += data
-        elif self.inside[-1] == "style": self.styles.append(data)
-        elif self.inside[-1] == "script": self.scripts.append(data)
+        if not self.inside:
+            self.prose += data
+        elif self.inside[-1] == "style":
+            self.styles.append(data)
+        elif self.inside[-1] == "script":
+            self.scripts.append(data)
 
 def elsewhere(url: str) -> bool:
     "Whether a URL names another host, or a file of this machine."
@@ -88,10 +99,13 @@ class Site:
         parts = urlsplit(url)
         if parts.netloc or parts.scheme in NOT_LEFT: return None
         if parts.scheme: return f"{url}: neither a web address nor a file of the site"
-        if parts.path.startswith("/"): return f"{url}: not relative, and a site may lie below any address"
+        if parts.path.startswith("/"):
+            return f"{url}: not relative, and a site may lie below any address"
         target = (origin.parent/unquote(parts.path)).resolve() if parts.path else origin
-        if target.is_dir(): target /= "index.html"
-        if not target.is_relative_to(self.folder) or not target.exists(): return f"{url}: no such file"
+        if target.is_dir():
+            target /= "index.html"
+        if not target.is_relative_to(self.folder) or not target.exists():
+            return f"{url}: no such file"
         if parts.fragment in ("", "top") or target not in self.pages: return None
         return None if unquote(parts.fragment) in self.pages[target].ids else f"{url}: no such anchor"
 
@@ -99,26 +113,36 @@ class Site:
         "All of them, a line each."
         for path, page in self.pages.items():
             name = path.relative_to(self.folder).as_posix()
-            if page.failed and not name.startswith("source/"): yield f"{name}: holds a traceback"
+            if page.failed and not name.startswith("source/"):
+                yield f"{name}: holds a traceback"
             for url in dict.fromkeys([*page.links, *(u for u in page.loads if not elsewhere(u))]):
-                if wrong := self.leads_nowhere(path, url): yield f"{name}: broken link {wrong}"
+                if wrong := self.leads_nowhere(path, url):
+                    yield f"{name}: broken link {wrong}"
             for url in [*(u for u in page.loads if elsewhere(u)), *(u for s in page.styles for u in styles_load(s)),
-                        *(u for s in page.scripts for u in REQUEST.findall(s))]: yield f"{name}: loads {url}"
+                        *(u for s in page.scripts for u in REQUEST.findall(s))]:
+                            yield f"{name}: loads {url}"
             text, maths = MATHS.sub("", page.prose), "\n".join(MATHS.findall(page.prose))
-            for found in UNRESOLVED.findall(text) + LATEX.findall(maths): yield f"{name}: unresolved reference {found}"
+            for found in UNRESOLVED.findall(text) + LATEX.findall(maths):
+                yield f"{name}: unresolved reference {found}"
         for path in sorted(self.folder.rglob("*.css")):
-            for url in styles_load(path.read_text(encoding="utf-8")): yield f"{path.relative_to(self.folder).as_posix()}: loads {url}"
+            for url in styles_load(path.read_text(encoding="utf-8")):
+                yield f"{path.relative_to(self.folder).as_posix()}: loads {url}"
         for path in sorted(self.folder.rglob("*.js")):
-            for url in REQUEST.findall(path.read_text(encoding="utf-8")): yield f"{path.relative_to(self.folder).as_posix()}: loads {url}"
+            for url in REQUEST.findall(path.read_text(encoding="utf-8")):
+                yield f"{path.relative_to(self.folder).as_posix()}: loads {url}"
         if (index := self.folder/"search.json").exists():
             for entry in json.loads(index.read_text(encoding="utf-8")):
-                if wrong := self.leads_nowhere(index, entry["href"]): yield f"search.json: broken link {wrong}"
+                if wrong := self.leads_nowhere(index, entry["href"]):
+                    yield f"search.json: broken link {wrong}"
 
 def main() -> int:
     site = Site(Path(sys.argv[1] if len(sys.argv) > 1 else "_docs"))
     found = [*site.faults()] if site.pages else [f"no pages in {site.folder}: run `make docs`"]
-    for fault in found: print(fault, file=sys.stderr)
-    if not found: print(f"{len(site.pages)} pages: no traceback, no broken link, no unresolved reference, no request to another host")
+    for fault in found:
+        print(fault, file=sys.stderr)
+    if not found:
+        print(f"{len(site.pages)} pages: no traceback, no broken link, no unresolved reference, no request to another host")
     return bool(found)
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -32,9 +32,12 @@ def existing(entries: list, missing: list[str]) -> list:
     for entry in entries:
         if isinstance(entry, dict) and "contents" in entry:
             entry = {**entry, "contents": existing(entry["contents"], missing)}
-            if entry["contents"]: kept.append(entry)
-        elif (ROOT/"nbs"/entry).exists(): kept.append(entry)
-        else: missing.append(entry)
+            if entry["contents"]:
+                kept.append(entry)
+        elif (ROOT/"nbs"/entry).exists():
+            kept.append(entry)
+        else:
+            missing.append(entry)
     return kept
 
 def listed(entries: list) -> set[str]:
@@ -47,9 +50,11 @@ def write_config(pages: Path) -> None:
     missing: list[str] = []
     sidebar = config["website"]["sidebar"]
     sidebar["contents"] = existing(sidebar["contents"], missing)
-    if missing: print(f"in the sidebar, but not written yet: {', '.join(missing)}")
+    if missing:
+        print(f"in the sidebar, but not written yet: {', '.join(missing)}")
     others = {Path(f).relative_to(ROOT/"nbs").as_posix() for f in nbglob(ROOT/"nbs")} - listed(sidebar["contents"])
-    if others: print(f"not in the sidebar of _quarto.yml: {', '.join(sorted(others))}")
+    if others:
+        print(f"not in the sidebar of _quarto.yml: {', '.join(sorted(others))}")
     (pages/"_quarto.yml").write_text(yaml.safe_dump({**config, "metadata-files": ["nbdev.yml"]}, sort_keys=False))
 
 def render(pages: Path) -> list[str]:
@@ -64,14 +69,17 @@ def katex(site: Path) -> bool:
     kept = Path(sys.prefix)/"share"/f"{package}.tgz"
     if not kept.exists():
         command = ["npm", "pack", package, "--silent"]
-        try: packed = subprocess.run(command, cwd=kept.parent, capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError): return False
+        try:
+            packed = subprocess.run(command, cwd=kept.parent, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return False
         (kept.parent/packed.stdout.split()[-1]).replace(kept)
     with tarfile.open(kept) as archive:
         for member in archive.getmembers():
             name = member.name.removeprefix("package/dist/")
             content = archive.extractfile(member)
-            if not content or not re.fullmatch(r"katex\.min\.(css|js)|contrib/auto-render\.min\.js|fonts/.*\.woff2", name): continue
+            if not content or not re.fullmatch(r"katex\.min\.(css|js)|contrib/auto-render\.min\.js|fonts/.*\.woff2", name):
+                continue
             target = site/"site_libs/katex"/name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content.read())
@@ -103,8 +111,10 @@ def inside(site: Path, own_katex: bool) -> None:
         text = page.read_text(encoding="utf-8").replace(f'href="{published}', f'href="{up}')
         for end in ('"', "#L"):
             text = re.sub(rf'href="{re.escape(blob)}([^"#]+\.py){end}', rf'href="{up}source/\1.html{end.replace("#L", "#L-")}', text)
-        if own_katex: text = text.replace(KATEX, f"{up}site_libs/katex")
-        else: text = re.sub(rf'<link[^>]*href="{re.escape(KATEX)}[^>]*>|<script[^>]*src="{re.escape(KATEX)}[^>]*></script>', "", text)
+        if own_katex:
+            text = text.replace(KATEX, f"{up}site_libs/katex")
+        else:
+            text = re.sub(rf'<link[^>]*href="{re.escape(KATEX)}[^>]*>|<script[^>]*src="{re.escape(KATEX)}[^>]*></script>', "", text)
         page.write_text(text, encoding="utf-8")
     for style in site.glob("site_libs/themes/*.css"):
         style.write_text(re.sub(r"@import url\([^)]*//[^)]*\);", "", style.read_text(encoding="utf-8")), encoding="utf-8")
@@ -114,20 +124,25 @@ def main() -> int:
     config = get_config()
     refresh_quarto_yml()
     pages = proc_nbs(force=True, n_workers=2)
-    for table in pages.glob("experiments/results/*/*.md"): table.unlink()  # read by the pages, and none themselves
+    for table in pages.glob("experiments/results/*/*.md"):
+        table.unlink()  # read by the pages, and none themselves
     write_config(pages)
     faults = render(pages)
     site = pages/config.doc_path.name
     if site.exists():
         source_pages(site, config.lib_path)
         own_katex = katex(site)
-        if not own_katex: print("KaTeX could not be had from npm: the pages show mathematics as TeX")
+        if not own_katex:
+            print("KaTeX could not be had from npm: the pages show mathematics as TeX")
         inside(site, own_katex)
         faults += Site(site).faults()
         shutil.rmtree(config.doc_path, ignore_errors=True)
         shutil.move(site, config.doc_path)
-    for fault in faults: print(fault, file=sys.stderr)
-    if not faults: print(f"the site is at {config.doc_path.relative_to(ROOT)}/index.html")
+    for fault in faults:
+        print(fault, file=sys.stderr)
+    if not faults:
+        print(f"the site is at {config.doc_path.relative_to(ROOT)}/index.html")
     return bool(faults)
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -34,7 +34,8 @@ class Wanted(NamedTuple):
 
     def results(self, work: Path) -> list[dict]:
         "Results of the runs on this pair; none if there are none yet."
-        if self.stored: return [row for row in read_csv(RESULTS/self.stored[0]/"results.csv") if row["target"] == self.stored[1]]
+        if self.stored:
+            return [row for row in read_csv(RESULTS/self.stored[0]/"results.csv") if row["target"] == self.stored[1]]
         return read_csv(path) if (path := work/"runs"/"results.csv").exists() else []
 
 def text(label: str, *flags: str, stored: tuple[str, str] | None = None) -> Wanted:
@@ -76,16 +77,20 @@ def main() -> None:
     args = parser.parse_args()
     folders = {name: args.work/name.replace(", ", "-").replace(" ", "_") for name in PAIRS}
     for make in () if args.only_collect else (check, train):
-        for name, pair in PAIRS.items(): make(folders[name], pair)
+        for name, pair in PAIRS.items():
+            make(folders[name], pair)
     rows, made = [], []
     for name, pair in PAIRS.items():
         if not (found := folders[name]/"check"/"check.json").exists(): continue
         results = pair.results(folders[name])
         rows.append(pair_row(name, json.loads(found.read_text()), results))
-        if not pair.stored: made += [row | {"target": name} for row in results]
+        if not pair.stored:
+            made += [row | {"target": name} for row in results]
     if not rows: raise SystemExit(f"no finished checks in {args.work}")
     write_csv(RESULTS/"check"/"pairs.csv", rows)
-    if made: write_csv(RESULTS/"check"/"runs.csv", made)
+    if made:
+        write_csv(RESULTS/"check"/"runs.csv", made)
     print(f"{len(rows)} of {len(PAIRS)} pairs: {RESULTS/'check'/'pairs.csv'}")
 
-if __name__ == "__main__": main()
+if __name__ == "__main__":
+    main()

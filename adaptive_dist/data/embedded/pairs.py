@@ -52,7 +52,7 @@ def files(name: str, pattern: str) -> list[Path]:
 
 # %% ../../../nbs/data/embedded/pairs.ipynb #9cf1fb78
 def catalogues(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    "Messages and translations of compiled gettext catalogues, the singular of those that have a plural."
+    "Messages and translations of compiled gettext catalogues; of plurals, the singular."
     for path in paths:
         with path.open("rb") as file:
             catalogue = gettext.GNUTranslations(file)
