@@ -293,7 +293,7 @@ def translate_command(argv: Sequence[str]) -> None:
     arguments = parser.parse_args(argv)
     changes = {} if arguments.beam is None else {"beam": arguments.beam}
     translate = translator(arguments.run, arguments.stage, **changes)
-    done, cut = translate_lines(translate, sys.stdin.buffer)
+    done, cut = translate_lines(translate.__call__, sys.stdin.buffer)  # to mypy it is a tuple
     if cut:
         length = translate.config.model.length
         print(f"adaptive-dist: {cut} of {done} lines were longer than the model's {length} "
