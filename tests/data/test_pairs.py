@@ -1,4 +1,4 @@
-"From parallel text to rows: every way to write it, what is left out, one line for what cannot be."
+"From parallel text to rows: each form, what is left out and counted, one line for what cannot be."
 import gzip
 import json
 import random
@@ -117,8 +117,8 @@ def test_sets_of_sacrebleu(monkeypatch):
     "The test sets that the preset `paper` names, with the files sacreBLEU would have downloaded."
     from sacrebleu.dataset import DATASETS
 
-    from adaptive_dist.experiments.mt import PRESETS
-    paper = PRESETS["paper"].data
+    from adaptive_dist.experiments.mt import MT_PRESETS
+    paper = MT_PRESETS["paper"].data
     years = {"specific": range(9, 20), "specific_valid": [20], "specific_test": [21]}
     for which, some in years.items():
         assert getattr(paper, which) == "sacrebleu:" + "+".join(f"wmt{year:02}" for year in some)
