@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage', 'fine_tune_stage',
-           'result_of_run', 'run_stages', 'built', 'write_beginning', 'run']
+           'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -230,6 +230,13 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     write_lines(out, lines)
     write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
 
+# %% ../../nbs/train/run.ipynb #d272f733
+def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
+    "Write what a run begins with; `UsageError` if another run has used the folder meanwhile."
+    existing_result(out, name, config)
+    write_lines(out, experiment.files)
+    write_json(out/"config.json", {"task": name, **nested_settings(config)})
+
 # %% ../../nbs/train/run.ipynb #n0000013
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
     """The result that a folder already holds, or the experiment.
@@ -249,13 +256,6 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
                 folder.rmdir()
         raise
     return experiment
-
-# %% ../../nbs/train/run.ipynb #d272f733
-def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
-    "Write what a run begins with; `UsageError` if another run has used the folder meanwhile."
-    existing_result(out, name, config)
-    write_lines(out, experiment.files)
-    write_json(out/"config.json", {"task": name, **nested_settings(config)})
 
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,

@@ -48,7 +48,7 @@ def files(name: str, pattern: str) -> list[Path]:
 
     Raises `UsageError` if it is not there in its pinned version.
     """
-    return data_files(*PINS[name], pattern, extra="mt")
+    return data_files(*PINS[name], pattern, extra="embedded-mt")
 
 # %% ../../../nbs/data/embedded/pairs.ipynb #9cf1fb78
 def catalogues(paths: list[Path]) -> Iterator[tuple[str, str]]:
