@@ -1,14 +1,17 @@
-"Compiled work per step, as a ratio to uniform. Counted by the compiler, so noise-free; the benchmark's small configuration."
+"Compiled work per step, as a ratio to uniform: counted by the compiler, so free of noise."
 import pytest
 
 from adaptive_dist.config.settings import change
-from adaptive_dist.experiments import lm
+from adaptive_dist.experiments.lm import LM
 from adaptive_dist.train.experiment import step_flops
 
-def flops(**settings): return step_flops(lm.build(change(lm.PRESETS["bench"], **settings)))
+def flops(**settings):
+    "Operations of a step in the benchmark's small configuration."
+    return step_flops(LM.build(change(LM.presets["bench"], **settings)))
 
 @pytest.fixture(scope="module")
-def uniform(): return flops(method="uniform")
+def uniform():
+    return flops(method="uniform")
 
 @pytest.mark.parametrize("limit, settings", [
     (5.2, dict(method="soba", hvp="exact", curvature_rows=1.)),
@@ -22,4 +25,5 @@ def uniform(): return flops(method="uniform")
     (1.1, dict(method="cds")),
     (1.3, dict(method="classifier")),
     (1.3, dict(method="importance"))])
-def test_flops_per_step(limit, settings, uniform): assert flops(**settings)/uniform < limit
+def test_flops_per_step(limit, settings, uniform):
+    assert flops(**settings)/uniform < limit

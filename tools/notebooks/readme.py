@@ -1,7 +1,9 @@
-"""Make README.md from nbs/index.ipynb, or check that it is up to date: python tools/notebooks/readme.py [--check]
+"""Make README.md from nbs/index.ipynb, or check that it is up to date.
 
-nbdev's own `nbdev_readme` needs Quarto. This uses the same cell processors (directives, hidden cells, links), then nbconvert. Figures go
-to index_files/, links to notebooks lead to nbs/.
+    python tools/notebooks/readme.py [--check]
+
+nbdev's own `nbdev_readme` needs Quarto. This uses the same cell processors (directives, hidden
+cells, links), then nbconvert. Figures go to index_files/, links to notebooks lead to nbs/.
 """
 import os
 import re
@@ -21,7 +23,9 @@ WARNING = "<!-- Made from nbs/index.ipynb by `make export`: edit that. -->\n\n"
 
 class Filter(FilterDefaults):
     "nbdev's processors for documentation, but title and subtitle stay Markdown."
-    def base_procs(self) -> list: return [p for p in super().base_procs() if p is not FrontmatterProc and p.__name__ != "insert_warning"]
+    def base_procs(self) -> list:
+        return [p for p in super().base_procs()
+                if p is not FrontmatterProc and p.__name__ != "insert_warning"]
 
 def local_links(text: str) -> str:
     "Links to the site and to other notebooks become links to files of the repository."
@@ -36,11 +40,13 @@ def render() -> dict[str, bytes]:
     Filter()(nb)
     nb.cells = [c for c in nb.cells if c.source]
     for cell in nb.cells:
-        if re.search(r"^#\| *echo: *false", cell.source, re.MULTILINE): cell.metadata["transient"] = {"remove_source": True}
+        if re.search(r"^#\| *echo: *false", cell.source, re.MULTILINE):
+            cell.metadata["transient"] = {"remove_source": True}
         cell.source = re.sub(r"^#\|.*\n", "", cell.source, flags=re.MULTILINE)
     nb.metadata.language_info = {"name": "python"}
-    text, resources = MarkdownExporter().from_notebook_node(nbformat.reads(nb2str(nb), as_version=4),
-                                                            resources={"output_files_dir": FIGURES, "unique_key": "index"})
+    places = {"output_files_dir": FIGURES, "unique_key": "index"}
+    notebook = nbformat.reads(nb2str(nb), as_version=4)
+    text, resources = MarkdownExporter().from_notebook_node(notebook, resources=places)
     text = re.sub(r"\s*\n\s*?\n", "\n\n", local_links(text)).strip() + "\n"
     return {"README.md": (WARNING + text).encode(), **resources["outputs"]}
 
@@ -50,15 +56,20 @@ def main() -> int:
         print("nbs/index.ipynb does not exist: no README.md is made")
         return int(Path("README.md").exists())
     new = render()
-    old = {str(p): p.read_bytes() for p in [Path("README.md"), *Path(FIGURES).glob("*")] if p.exists()}
+    paths = [Path("README.md"), *Path(FIGURES).glob("*")]
+    old = {str(path): path.read_bytes() for path in paths if path.exists()}
     if "--check" in sys.argv[1:]:
         wrong = sorted(name for name in {*new, *old} if new.get(name) != old.get(name))
-        print(f"not as nbs/index.ipynb has it: {', '.join(wrong)}: run `make export`" if wrong else "README.md agrees with nbs/index.ipynb")
+        said = f"not as nbs/index.ipynb has it: {', '.join(wrong)}: run `make export`"
+        print(said if wrong else "README.md agrees with nbs/index.ipynb")
         return bool(wrong)
-    for name in {*old} - {*new}: Path(name).unlink()
+    for name in {*old} - {*new}:
+        Path(name).unlink()
     for name, content in new.items():
         Path(name).parent.mkdir(exist_ok=True)
-        if old.get(name) != content: Path(name).write_bytes(content)
+        if old.get(name) != content:
+            Path(name).write_bytes(content)
     return 0
 
-if __name__ == "__main__": sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())
