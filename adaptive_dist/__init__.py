@@ -1,10 +1,11 @@
 """Adapt the training distribution to a small target domain while training runs.
 
-`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`), what
-to compare it with (`ad.uniform`, `ad.mixing`, `ad.classifier`, `ad.cds`), what it is told (`ad.Task`,
-`ad.weighting`), a step for a loop of your own (`ad.make_step`) and its parts (`ad.rules`,
-`ad.filtering`). Models, data and training live in `adaptive_dist.models`, `adaptive_dist.data`,
-`adaptive_dist.train` and `adaptive_dist.experiments`, and are imported only by name.
+`import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`),
+what to compare it with (`ad.uniform`, `ad.mixing`, `ad.classifier`, `ad.cds`), what it is told
+(`ad.Task`, `ad.weighting`), a step for a loop of your own (`ad.make_step`) and its parts
+(`ad.rules`, `ad.filtering`). Models, data and training live in `adaptive_dist.models`,
+`adaptive_dist.data`, `adaptive_dist.train` and `adaptive_dist.experiments`, and are imported only
+by name.
 """
 __version__ = "0.1.0"
 

@@ -7,7 +7,7 @@ __all__ = ['C4_MIRROR', 'PILE_MIRROR', 'PILE_SETS', 'NOT_IN_MIRROR', 'NEWS', 'TE
            'PictureHub', 'text_rows', 'C4', 'pile_rows', 'Pile', 'archived_news', 'news_files', 'news_text', 'News',
            'aligned_rows', 'test_set_files', 'SacreBleu']
 
-# %% ../../nbs/data/corpora.ipynb #435a729f
+# %% ../../nbs/data/corpora.ipynb #ced258b5
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -16,22 +16,10 @@ from xml.etree import ElementTree
 from zipfile import ZipFile
 
 from ..config.errors import UsageError
-from adaptive_dist.data.formats import (
-    FileWords,
-    Row,
-    Values,
-    by_content,
-    by_time,
-    by_version,
-    digest_words,
-    lines,
-    nonempty,
-    numbered,
-    one_line,
-    readable_files,
-)
+from . import formats
+from .formats import Row, Values, lines, numbered, one_line, readable_files
 
-# %% ../../nbs/data/corpora.ipynb #87ccbb96
+# %% ../../nbs/data/corpora.ipynb #9bd3950c
 def hub_rows(name: str, config: str | None = None, split: str = "train") -> Iterator[Values]:
     "Rows of a data set of the hub, or of a local copy, streamed; `UsageError` for no access."
     from datasets import ClassLabel, Image, load_dataset
@@ -51,14 +39,14 @@ def hub_rows(name: str, config: str | None = None, split: str = "train") -> Iter
         raise UsageError(f"cannot read {name} from the hub ({one_line(e)}): check its name, config "
                          "and split, and the network, or name a local copy") from e
 
-# %% ../../nbs/data/corpora.ipynb #035f3bc6
-def hub_fingerprint(source: str, name: str, words: FileWords = by_content) -> str:
+# %% ../../nbs/data/corpora.ipynb #90bdc5c5
+def hub_fingerprint(source: str, name: str, words: formats.FileWords = formats.by_content) -> str:
     "A digest of a source on the hub, and of the files, as `words` has them, if it is a copy."
     root = Path(name)
     files = sorted(filter(Path.is_file, root.rglob("*"))) if root.is_dir() else []
-    return digest_words([source, *words(files, root)])
+    return formats.digest_words([source, *words(files, root)])
 
-# %% ../../nbs/data/corpora.ipynb #e25dfccf
+# %% ../../nbs/data/corpora.ipynb #8898128d
 @dataclass(frozen=True)
 class Hub:
     "A data set of the hub; `place` is NAME, NAME:CONFIG or NAME:CONFIG:SPLIT."
@@ -89,16 +77,16 @@ class Hub:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/corpora.ipynb #809289ff
+# %% ../../nbs/data/corpora.ipynb #2af18bda
 @dataclass(frozen=True)
 class PictureHub(Hub):
     "A data set of pictures on the hub: the files of a copy are told by size and time."
 
     def fingerprint(self) -> str:
         "A digest of the place, and of the sizes and times of a local copy's files."
-        return hub_fingerprint(str(self), self.parts()[0], by_time)
+        return hub_fingerprint(str(self), self.parts()[0], formats.by_time)
 
-# %% ../../nbs/data/corpora.ipynb #d6a5a136
+# %% ../../nbs/data/corpora.ipynb #b24b6228
 def text_rows(found: Iterable[Values], column: str, name: str, label: str) -> Iterator[Row]:
     "Rows with nothing but their texts, in this column; `UsageError` for one without."
     for number, row in enumerate(found, 1):
@@ -107,7 +95,7 @@ def text_rows(found: Iterable[Values], column: str, name: str, label: str) -> It
             raise UsageError(f"{place}: name another copy")
         yield Row({column: row["text"]}, label, name, number)
 
-# %% ../../nbs/data/corpora.ipynb #40ca79ad
+# %% ../../nbs/data/corpora.ipynb #a34b8c84
 C4_MIRROR = "allenai/c4"
 
 @dataclass(frozen=True)
@@ -131,7 +119,7 @@ class C4:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/corpora.ipynb #c3908204
+# %% ../../nbs/data/corpora.ipynb #93317a3f
 PILE_MIRROR = "monology/pile-uncopyrighted"
 PILE_SETS = {"arxiv": "ArXiv", "europarl": "EuroParl", "freelaw": "FreeLaw",
              "gutenberg": "Gutenberg (PG-19)", "opensubtitles": "OpenSubtitles",
@@ -153,7 +141,7 @@ def pile_rows(found: Iterable[Values], domain: str) -> Iterator[Values]:
         if name == PILE_SETS[domain]:
             yield row
 
-# %% ../../nbs/data/corpora.ipynb #b44d2c3a
+# %% ../../nbs/data/corpora.ipynb #27a1431c
 @dataclass(frozen=True)
 class Pile:
     "One domain of the Pile, from the hub or from a copy."
@@ -178,7 +166,7 @@ class Pile:
         "The texts, in the first of the columns; `UsageError` if there are none."
         found = pile_rows(hub_rows(self.copy or PILE_MIRROR), self.domain)
         texts = text_rows(found, columns[0], str(self), self.domain)
-        return nonempty(texts, f"{self} holds no text: name another copy, pile:DOMAIN:COPY")
+        return formats.nonempty(texts, f"{self} holds no text: name another copy, pile:DOMAIN:COPY")
 
     def fingerprint(self) -> str:
         "A digest of its name, and of the files of a copy."
@@ -188,7 +176,7 @@ class Pile:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/corpora.ipynb #dd792b9a
+# %% ../../nbs/data/corpora.ipynb #4085e8b7
 def archived_news(path: Path) -> Iterator[tuple[str, bytes]]:
     "Name and content of each XML file in a zip archive, hidden ones left out."
     with ZipFile(path) as archive:
@@ -197,7 +185,7 @@ def archived_news(path: Path) -> Iterator[tuple[str, bytes]]:
             if name.lower().endswith(".xml") and not hidden:
                 yield f"{path}/{name}", archive.read(name)
 
-# %% ../../nbs/data/corpora.ipynb #7b3f5707
+# %% ../../nbs/data/corpora.ipynb #5eef72c4
 NEWS = (".xml", ".zip")
 TEXT_SOURCES = "embedded[:LABEL], c4, pile:DOMAIN, rcv1:PATH or hub:NAME"  # beside paths
 
@@ -216,7 +204,7 @@ def news_files(path: Path) -> Iterator[tuple[str, bytes]]:
             fix = "copy it again, or mend its permissions"
             raise UsageError(f"cannot read {file} ({one_line(e)}): {fix}") from None
 
-# %% ../../nbs/data/corpora.ipynb #884ea6c2
+# %% ../../nbs/data/corpora.ipynb #f06f3ea5
 def news_text(name: str, content: bytes) -> str:
     "Headline and paragraphs of a newsitem, or nothing; `UsageError` if it is none, or no XML."
     try:
@@ -231,7 +219,7 @@ def news_text(name: str, content: bytes) -> str:
                   for part in ("headline", "text/p"))
     return "\n".join(filter(None, head + body)) if any(body) else ""
 
-# %% ../../nbs/data/corpora.ipynb #fcc67b7d
+# %% ../../nbs/data/corpora.ipynb #da508cde
 @dataclass(frozen=True)
 class News:
     "A copy of RCV1, or a part of one."
@@ -250,18 +238,18 @@ class News:
         texts = ((name, news_text(name, content)) for name, content in news_files(self.path))
         found = (Row({columns[0]: text}, "reuters", name) for name, text in texts if text)
         other = "name another folder, of newsML.xml files or of .zip archives of them"
-        return nonempty(found, f"rcv1:{self.path} holds no text: {other}")
+        return formats.nonempty(found, f"rcv1:{self.path} holds no text: {other}")
 
     def fingerprint(self) -> str:
         "A digest of the names and bytes of all files that would be read."
         files = readable_files(self.path, NEWS, TEXT_SOURCES)
-        return digest_words(["rcv1", *by_content(files, self.path)])
+        return formats.digest_words(["rcv1", *formats.by_content(files, self.path)])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/corpora.ipynb #60fdf475
+# %% ../../nbs/data/corpora.ipynb #9442ccf5
 def aligned_rows(source: Path, target: Path, columns: Sequence[str]) -> Iterator[Values]:
     "Line n of one file with line n of the other; `UsageError` if one has more of them."
     both = zip_longest(lines(source), lines(target))
@@ -273,7 +261,7 @@ def aligned_rows(source: Path, target: Path, columns: Sequence[str]) -> Iterator
                              "line n of one must be the translation of line n of the other")
         yield {columns[0]: a, columns[1]: b}
 
-# %% ../../nbs/data/corpora.ipynb #db694f69
+# %% ../../nbs/data/corpora.ipynb #29d81262
 def test_set_files(name: str, languages: str) -> tuple[Path, Path]:
     "The files of a test set, source and first reference; `UsageError` for one that there is not."
     from sacrebleu.utils import get_reference_files, get_source_file
@@ -284,7 +272,7 @@ def test_set_files(name: str, languages: str) -> tuple[Path, Path]:
         reason = f"no test set {name} for {languages}, or cannot download it ({one_line(e)})"
         raise UsageError(f"sacreBLEU has {reason}: see sacrebleu --list, and the network") from None
 
-# %% ../../nbs/data/corpora.ipynb #b728a2b1
+# %% ../../nbs/data/corpora.ipynb #d446d6f7
 @dataclass(frozen=True)
 class SacreBleu:
     "Test sets that sacreBLEU knows, by their names."
@@ -303,7 +291,7 @@ class SacreBleu:
 
     def fingerprint(self) -> str:
         "A digest of the names and the version of sacreBLEU, which checks what it downloads."
-        return digest_words([*by_version(["sacrebleu"]), *self.names])
+        return formats.digest_words([*formats.by_version(["sacrebleu"]), *self.names])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."

@@ -6,7 +6,7 @@
 __all__ = ['TEXT_ENDINGS', 'PAIR_SOURCES', 'TAB_ENDINGS', 'IMAGE_ENDINGS', 'PICTURE_SOURCES', 'stem', 'TextFiles', 'tab_rows',
            'PairFiles', 'AlignedFiles', 'pair_files', 'shard_row', 'shard_files', 'shard_rows', 'PictureFiles']
 
-# %% ../../nbs/data/local_files.ipynb #d2c8698b
+# %% ../../nbs/data/local_files.ipynb #040a8f98
 import json
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -16,31 +16,16 @@ from operator import itemgetter
 from pathlib import Path
 
 from ..config.errors import UsageError
+from . import formats
 from .corpora import TEXT_SOURCES, aligned_rows
-from adaptive_dist.data.formats import (
-    Row,
-    Values,
-    below,
-    by_content,
-    by_time,
-    digest_words,
-    ending,
-    lines,
-    no_such_file,
-    numbered,
-    one_line,
-    paragraphs,
-    readable_files,
-    row_endings,
-    row_reader,
-)
+from .formats import Row, Values, ending, lines, numbered, row_reader
 
-# %% ../../nbs/data/local_files.ipynb #d6dcada1
+# %% ../../nbs/data/local_files.ipynb #e4365086
 def stem(file: Path) -> str:
     "The name of a file without its ending, compressed or not."
     return file.name[:file.name.lower().rindex(ending(file))]
 
-# %% ../../nbs/data/local_files.ipynb #5f31f88b
+# %% ../../nbs/data/local_files.ipynb #e921bf37
 TEXT_ENDINGS = (".txt", ".text", ".md")
 
 @dataclass(frozen=True)
@@ -50,7 +35,8 @@ class TextFiles:
 
     def files(self) -> Iterator[Path]:
         "All that is read, in the order of the names; `UsageError` if there is nothing."
-        return readable_files(self.path, (*TEXT_ENDINGS, *row_endings()), TEXT_SOURCES)
+        endings = (*TEXT_ENDINGS, *formats.row_endings())
+        return formats.readable_files(self.path, endings, TEXT_SOURCES)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "Rows, and documents of text files in the first of the columns."
@@ -60,27 +46,28 @@ class TextFiles:
             if ending(file) not in TEXT_ENDINGS:
                 yield from numbered(row_reader(ending(file))(file, columns), str(file), label)
                 continue
-            texts = ["".join(lines(file)).strip()] if within else paragraphs(file)
+            texts = ["".join(lines(file)).strip()] if within else formats.paragraphs(file)
             if len(within) == 1:
                 label = self.path.resolve().name
             yield from numbered(({columns[0]: text} for text in texts), str(file), label)
 
     def fingerprint(self) -> str:
         "A digest of the folder's name, which may be a label, and of the files' names and bytes."
-        return digest_words([self.path.resolve().name, *by_content(self.files(), self.path)])
+        words = formats.by_content(self.files(), self.path)
+        return formats.digest_words([self.path.resolve().name, *words])
 
     def contains(self, other: object) -> bool:
         "Whether the other's files are among these; `UsageError` for text that is cut otherwise."
         if not isinstance(other, TextFiles): return False
         inner, outer = other.path.resolve(), self.path.resolve()
         for file, held in ((inner, outer), (outer, inner)):
-            below = file != held and file.is_relative_to(held)
-            if below and ending(file) in TEXT_ENDINGS and file.is_file():
+            inside = file != held and file.is_relative_to(held)
+            if inside and ending(file) in TEXT_ENDINGS and file.is_file():
                 place = f"{file} is many documents by itself and one in the folder {held}"
                 raise UsageError(f"{place}: move it out, or make it jsonl")
         return inner.is_relative_to(outer)
 
-# %% ../../nbs/data/local_files.ipynb #178a91ae
+# %% ../../nbs/data/local_files.ipynb #07477bcb
 def tab_rows(path: Path, columns: Sequence[str]) -> Iterator[Values]:
     "Rows of two or three cells with tabs between; `UsageError` names a line with another number."
     for number, line in enumerate(lines(path), 1):
@@ -90,7 +77,7 @@ def tab_rows(path: Path, columns: Sequence[str]) -> Iterator[Values]:
             raise UsageError(f"{path} has {len(cells)} cells in line {number}: {fix}")
         yield dict(zip(columns, cells, strict=False))
 
-# %% ../../nbs/data/local_files.ipynb #59b837aa
+# %% ../../nbs/data/local_files.ipynb #25b16f4d
 PAIR_SOURCES = "embedded, hub:NAME or sacrebleu:SET"
 TAB_ENDINGS = (".tsv", ".txt")
 
@@ -101,7 +88,8 @@ class PairFiles:
 
     def files(self) -> Iterator[Path]:
         "All that is read, in the order of the names; `UsageError` if there is nothing."
-        return readable_files(self.path, (*row_endings(), *TAB_ENDINGS), PAIR_SOURCES)
+        endings = (*formats.row_endings(), *TAB_ENDINGS)
+        return formats.readable_files(self.path, endings, PAIR_SOURCES)
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "All rows; of files with tabs, the cells have the names of the columns."
@@ -112,13 +100,13 @@ class PairFiles:
     def fingerprint(self) -> str:
         "A digest of the files' names and bytes."
         root = self.path if self.path.is_dir() else self.path.parent
-        return digest_words(["files", *by_content(self.files(), root)])
+        return formats.digest_words(["files", *formats.by_content(self.files(), root)])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/local_files.ipynb #332fb405
+# %% ../../nbs/data/local_files.ipynb #1cf3a682
 @dataclass(frozen=True)
 class AlignedFiles:
     "Two text files, line by line translations of each other."
@@ -128,7 +116,7 @@ class AlignedFiles:
     def files(self) -> tuple[Path, Path]:
         "Both files; `UsageError` for one that is not there."
         for file in (self.source, self.target):
-            if not file.exists(): raise no_such_file(file, PAIR_SOURCES)
+            if not file.exists(): raise formats.no_such_file(file, PAIR_SOURCES)
         return self.source, self.target
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
@@ -138,21 +126,21 @@ class AlignedFiles:
 
     def fingerprint(self) -> str:
         "A digest of the files' names and bytes."
-        words = (word for file in self.files() for word in by_content([file], file.parent))
-        return digest_words(["files", *words])
+        words = (word for file in self.files() for word in formats.by_content([file], file.parent))
+        return formats.digest_words(["files", *words])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
 
-# %% ../../nbs/data/local_files.ipynb #16a51910
+# %% ../../nbs/data/local_files.ipynb #f6e06eb5
 def pair_files(written: str) -> PairFiles | AlignedFiles:
     "What `SOURCE_FILE,TARGET_FILE` or a path means."
     first, comma, second = written.partition(",")
     if not comma: return PairFiles(Path(written).expanduser())
     return AlignedFiles(*(Path(name.strip()).expanduser() for name in (first, second)))
 
-# %% ../../nbs/data/local_files.ipynb #46addd49
+# %% ../../nbs/data/local_files.ipynb #48670462
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg")
 
 def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str, name: str) -> Row | None:
@@ -167,7 +155,7 @@ def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str, name:
     values = (image, str(said or ""), facts.get(columns[2]) or None)
     return Row(dict(zip(columns, values, strict=True)), label, name)
 
-# %% ../../nbs/data/local_files.ipynb #5f7dc654
+# %% ../../nbs/data/local_files.ipynb #29328ce4
 def shard_files(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
     "Of each file in a shard: its path up to the first dot, its ending, and its bytes."
     for member in shard:
@@ -176,7 +164,7 @@ def shard_files(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
             key = str(Path(member.name).with_name(first))
             yield key, kind.lower(), shard.extractfile(member).read()  # type: ignore[union-attr]
 
-# %% ../../nbs/data/local_files.ipynb #b95a54a1
+# %% ../../nbs/data/local_files.ipynb #e0f6ba1d
 def shard_rows(path: Path, columns: Sequence[str], label: str) -> Iterator[Row]:
     "Rows of a tar file; where it breaks off, one more without a picture, named after it."
     try:
@@ -188,9 +176,9 @@ def shard_rows(path: Path, columns: Sequence[str], label: str) -> Iterator[Row]:
                     yield row
     except (tarfile.TarError, EOFError, OSError) as e:
         values = {columns[0]: b"", columns[1]: "?"}
-        yield Row(values, label, f"{path} ({one_line(e)})")
+        yield Row(values, label, f"{path} ({formats.one_line(e)})")
 
-# %% ../../nbs/data/local_files.ipynb #656e1b94
+# %% ../../nbs/data/local_files.ipynb #555d6260
 PICTURE_SOURCES = "embedded, embedded:openmoji or hub:NAME"
 
 @dataclass(frozen=True)
@@ -200,18 +188,19 @@ class PictureFiles:
 
     def tables(self) -> tuple[str, ...]:
         "Endings of tables and shards."
-        return (*row_endings(), ".tar")
+        return (*formats.row_endings(), ".tar")
 
     def has_tables(self) -> bool:
         "Whether tables and shards are read, and not the pictures of a folder."
-        return not self.path.is_dir() or next(below(self.path, self.tables()), None) is not None
+        if not self.path.is_dir(): return True
+        return next(formats.below(self.path, self.tables()), None) is not None
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "Rows with a picture, its caption and its label in these columns."
         if not self.has_tables():
             yield from self.pictures(columns)
             return
-        for file in readable_files(self.path, self.tables(), PICTURE_SOURCES):
+        for file in formats.readable_files(self.path, self.tables(), PICTURE_SOURCES):
             within = file.relative_to(self.path).parts
             label = within[0] if len(within) > 1 else stem(file)
             if ending(file) == ".tar":
@@ -222,7 +211,7 @@ class PictureFiles:
 
     def pictures(self, columns: Sequence[str]) -> Iterator[Row]:
         "The pictures of a folder and below."
-        for file in readable_files(self.path, IMAGE_ENDINGS, PICTURE_SOURCES):
+        for file in formats.readable_files(self.path, IMAGE_ENDINGS, PICTURE_SOURCES):
             within = file.relative_to(self.path)
             label = within.parts[0] if len(within.parts) > 1 else self.path.resolve().name
             values = {columns[0]: str(within), columns[1]: label.replace("_", " ")}
@@ -231,11 +220,11 @@ class PictureFiles:
     def fingerprint(self) -> str:
         "A digest of the path, and of names, sizes and times of tables, shards and pictures."
         endings = (*self.tables(), *IMAGE_ENDINGS)
-        first = next(readable_files(self.path, endings, PICTURE_SOURCES))
+        first = next(formats.readable_files(self.path, endings, PICTURE_SOURCES))
         root = self.path if self.path.is_dir() else self.path.parent
         alone = not self.path.is_dir() and ending(first) in IMAGE_ENDINGS
-        files = [first] if alone else below(root, endings)
-        return digest_words([str(self.path.resolve()), *by_time(files, root)])
+        files = [first] if alone else formats.below(root, endings)
+        return formats.digest_words([str(self.path.resolve()), *formats.by_time(files, root)])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."

@@ -18,7 +18,7 @@ from .table import Part, Rows
 
 # %% ../../nbs/data/readers.ipynb #0f764ecb
 def evenly_spaced(part: Part, count: int) -> Rows:
-    "At most `count` rows, evenly spaced, so that every source has its share; all if there are not more."
+    "At most `count` rows, evenly spaced, so that every source has its share; else all."
     return part[np.linspace(0, len(part) - 1, min(count, len(part))).round().astype(int)]
 
 # %% ../../nbs/data/readers.ipynb #d9740020
@@ -47,7 +47,8 @@ def feistel(size: int, keys: UInt64[np.ndarray, " rounds"],
             left, right = right, left ^ ((hashed >> np.uint64(32)) & mask)
         return left << half | right
     found = once(at.astype(np.uint64))
-    while (outside := found >= size).any(): found[outside] = once(found[outside])
+    while (outside := found >= size).any():
+        found[outside] = once(found[outside])
     return found.astype(np.int64)
 
 # %% ../../nbs/data/readers.ipynb #dab7fbc7

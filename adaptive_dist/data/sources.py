@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['SCHEMES', 'PATHS', 'Source', 'parse_source']
 
-# %% ../../nbs/data/sources.ipynb #7ed6cd37
+# %% ../../nbs/data/sources.ipynb #b40a40b4
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..config.plugins import load_plugin, plugins
 from .corpora import C4, Hub, News, PictureHub, Pile, SacreBleu
@@ -18,7 +18,8 @@ from .embedded.text import EmbeddedText
 from .formats import SOURCES, Row
 from .local_files import PictureFiles, TextFiles, pair_files
 
-# %% ../../nbs/data/sources.ipynb #0de095e4
+# %% ../../nbs/data/sources.ipynb #fbbd90e3
+@runtime_checkable
 class Source(Protocol):
     "Where data come from; sources that are the same are equal."
 
@@ -40,7 +41,7 @@ class Source(Protocol):
         "Whether the rows of another source are also among the rows of this one."
         ...
 
-# %% ../../nbs/data/sources.ipynb #08d93082
+# %% ../../nbs/data/sources.ipynb #c35140cf
 SCHEMES: Mapping[str, Mapping[str, Callable[[str], Source]]] = {
     "text": {"embedded": EmbeddedText.parse, "hub": Hub, "c4": C4, "pile": Pile.parse,
              "rcv1": News.parse},
@@ -51,7 +52,7 @@ PATHS: Mapping[str, Callable[[str], Source]] = {
     "text": lambda path: TextFiles(Path(path).expanduser()), "pairs": pair_files,
     "images": lambda path: PictureFiles(Path(path).expanduser())}
 
-# %% ../../nbs/data/sources.ipynb #d5afcb1f
+# %% ../../nbs/data/sources.ipynb #6d30c28a
 def parse_source(text: str, kind: str) -> Source:
     """The source that a text names; `kind` is text, pairs or images.
 

@@ -127,7 +127,8 @@ class SplitWriter:
     """Writes all parts of a split into a folder.
 
     - `columns`: what rows hold beside `label` and `document`, as a NumPy dtype has them
-    - `generic_test`: share of the generic documents that are held out for testing, at most `most_held_out` of them
+    - `generic_test`: share of the generic documents that are held out for testing, at most
+      `most_held_out` of them
     """
     def __init__(self, folder: Path, columns: Sequence[tuple[Any, ...]], generic_test: float,
                  most_held_out: int = 2**16):
@@ -152,7 +153,7 @@ class SplitWriter:
         return next((part for part in parts if not self.parts[part].documents), None)
 
     def finish(self, report: Mapping[str, Any]) -> None:
-        "Write what is still held, then `meta.json`, which describes the split; `report` joins the counts."
+        "Write what is still held, then `meta.json`, with the counts and the `report`."
         for part in self.parts.values():
             part.table.flush()
         counts = {name: {"documents": part.documents, "rows": part.table.size}

@@ -21,7 +21,7 @@ from ..config.errors import UsageError
 Some: TypeAlias = slice | Integer[np.ndarray, " some"]
 
 class Rows:
-    "Rows in memory: `rows[:10]` and `rows[numbers]` are some of them, `rows['label']` is a column of all."
+    "Rows in memory: `rows[:10]`, `rows[numbers]` are some of them, `rows['label']` is a column."
     def __init__(self, **columns: np.ndarray):
         self.columns = columns
 

@@ -26,7 +26,7 @@ from ..data.table import Rows
 from ..data.text import DataConfig, prepare_text
 from ..data.vocabulary import decode
 from ..method import weighting as weightings
-from ..method.problem import Batch, LossFn, Params, Task, same_loss
+from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves
@@ -37,7 +37,7 @@ from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
-def text_loss_of(model: ByteTransformer) -> LossFn:
+def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]]:
     "The loss of each text in nats per byte, as a function of parameters, batch and key."
     def loss(params: Params, batch: Batch,
              key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
@@ -117,7 +117,8 @@ def synthetic_lm(config: LMConfig) -> Experiment:
     shape = count, config.model.length
     pieces = Rows(tokens=np.random.default_rng(0).integers(1, 256, shape, np.uint8),
                   label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
-    data = Split(*[pieces]*5, labels=("random",), share=(1.,), target=None, report={})
+    data = Split(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,),
+                 target=None, report={})
     return assemble(config, data, lm_components(config))
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16

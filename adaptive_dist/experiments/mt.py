@@ -27,7 +27,7 @@ from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import Vocabulary
 from ..method import weighting as weightings
-from ..method.problem import Batch, LossFn, Params, Task, same_loss
+from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models import encoder_decoder
 from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
@@ -39,7 +39,7 @@ from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
 
 # %% ../../nbs/experiments/mt.ipynb #bd309efa
-def pair_loss_of(model: EncoderDecoder) -> LossFn:
+def pair_loss_of(model: EncoderDecoder) -> Callable[..., Float[Array, " batch"]]:
     "The loss of each pair in nats per target token, as a function of parameters, batch and key."
     def loss(params: Params, batch: Batch,
              key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
@@ -206,7 +206,8 @@ def synthetic_mt(config: MTConfig) -> Experiment:
     source, target = (rng.integers(1, config.data.vocabulary, shape, np.uint16) for _ in range(2))
     rows = Rows(source=source, target=target, label=np.zeros(count, np.int32),
                 document=np.arange(count, dtype=np.int32))
-    data = Split(*[rows]*5, labels=("random",), share=(1.,), target=None, report={})
+    data = Split(rows, rows, rows, rows, rows, labels=("random",), share=(1.,), target=None,
+                 report={})
     return assemble(config, data, mt_components(config))
 
 # %% ../../nbs/experiments/mt.ipynb #2f2c016b

@@ -20,10 +20,9 @@ TASKS: Mapping[str, str] = {
     "vision": "adaptive_dist.experiments.vision:VISION",
 }
 
-# %% ../../nbs/experiments/registry.ipynb #g0000006
+# %% ../../nbs/experiments/registry.ipynb #g0000007
 TASK_GROUP = "adaptive_dist.tasks"
 
-# %% ../../nbs/experiments/registry.ipynb #g0000007
 def task_names() -> list[str]:
     "Names of all tasks: of this package first, then of others."
     return [*TASKS, *(name for name in plugins(TASK_GROUP) if name not in TASKS)]

@@ -7,7 +7,7 @@ __all__ = ['KeysValues', 'Attention', 'Mlp', 'Block', 'DecoderBlock', 'nats_per_
 
 # %% ../../nbs/models/layers.ipynb #b363fcb2
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -43,7 +43,7 @@ class Attention(nn.Module):
     heads: int
     dtype: Any = None
     joint: bool = False
-    kernel: str | None = None
+    kernel: Literal["xla", "cudnn"] | None = None
 
     def setup(self) -> None:
         dense = partial(nn.DenseGeneral, use_bias=False, dtype=self.dtype)
@@ -113,7 +113,7 @@ class Block(nn.Module):
     dropout: float = 0.
     dtype: Any = None
     joint: bool = False
-    kernel: str | None = None
+    kernel: Literal["xla", "cudnn"] | None = None
     causal: bool = False
     flat: tuple[str, ...] = ()
 

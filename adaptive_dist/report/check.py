@@ -12,7 +12,7 @@ __all__ = ['GROUPS', 'SPLITS', 'TUNING', 'LARGE', 'PASSES', 'STEPS', 'CHECK_NOTE
 
 # %% ../../nbs/report/check.ipynb #a5c9ecb8
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -153,7 +153,7 @@ def probes(experiment: Experiment, rows: Sample, batch_size: int) -> Probes:
         jax.jit(lambda params, part: estimates.mean_gradient(specific, params, part, rows.block)))
 
 # %% ../../nbs/report/check.ipynb #871fdc1a
-def aligned(probe: Probes, rows: Sample, params: Params, sets: Sequence[Sequence[int]]) -> Aligned:
+def aligned(probe: Probes, rows: Sample, params: Params, sets: Sequence[Iterable[int]]) -> Aligned:
     """Alignments of the pool at a checkpoint: with sets of groups, and with the other generic rows.
 
     A set's direction is the mean gradient of the groups whose numbers it holds.

@@ -131,6 +131,12 @@ class Schedule:
             self.done += ended.job.config.steps
             self.finished.append(ended.result())
 
+    def show(self, bar: Any) -> None:
+        "Move a progress bar to the steps that are done, and name the runs that are under way."
+        steps = {running.job.folder.name: running.step() for running in self.running}
+        bar.n = self.done + sum(steps.values())
+        bar.set_postfix_str(", ".join(f"{name} {step}" for name, step in steps.items()))
+
     def stop(self) -> None:
         "End what runs, and wait for it."
         for running in self.running:
@@ -156,8 +162,6 @@ def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: 
                     schedule.start()
                     time.sleep(.2)
                     schedule.collect()
-                    steps = {run.job.folder.name: run.step() for run in schedule.running}
-                    bar.n = schedule.done + sum(steps.values())
-                    bar.set_postfix_str(", ".join(f"{name} {step}" for name, step in steps.items()))
+                    schedule.show(bar)
             finally:
                 schedule.stop()

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['OVERVIEW', 'SELECTION_NOTES', 'row_of', 'prepared_reader', 'next_picks', 'picks_as_text', 'latest_picks', 'Repeats',
            'repeats', 'taken', 'shares_over_time', 'draw_selection', 'selection_figure', 'overview_row', 'overview',
-           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'write_selection_report']
+           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'selection_page',
+           'write_selection_report']
 
 # %% ../../nbs/report/selection.ipynb #b5f98405
 import functools
@@ -167,12 +168,11 @@ def selection_figure(runs: Sequence[Finished]) -> Any:
         draw_selection(run, *panels)
     return figure
 
-# %% ../../nbs/report/selection.ipynb #f1e5d25f
+# %% ../../nbs/report/selection.ipynb #w0000011
 OVERVIEW = ("run", "steps", "entropy at the end", "effective sample size",
             "target's share of picked", "times base rate", "offers of a row", "share of rows taken",
             "picks of a taken row")
 
-# %% ../../nbs/report/selection.ipynb #w0000011
 def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
     "How concentrated the weights ended, what the target got, how varied the picked examples are."
     last, label = run.records[-1], run.target
@@ -208,16 +208,6 @@ def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str],
     best = [line("most wanted", i) for i in order[:count]]
     worst = [line("least wanted", i) for i in order[::-1][:count]]
     return ("", "example", "label", "score above the mean"), best + worst
-
-# %% ../../nbs/report/selection.ipynb #w0000018
-SELECTION_NOTES = (
-    "Picked: the share of each label among the examples trained on since the record before. "
-    "Methods are never told labels.",
-    "Entropy and effective sample size are of the weights over one big batch. An effective sample "
-    "size near 1 means that one example of the batch has all the weight: lower "
-    "--weighting-learning-rate, or raise --generic-rows or --ema-decay.",
-    "Share of rows taken and picks of a taken row: how varied the picked examples would be, had "
-    "the weights been as they are at the end.")
 
 # %% ../../nbs/report/selection.ipynb #604758ce
 def distinctly_named(runs: Sequence[Finished]) -> list[Finished]:
@@ -260,6 +250,25 @@ def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> An
                 rows, scores, data.labels, show, count)
     return answers
 
+# %% ../../nbs/report/selection.ipynb #0ef17a6d
+SELECTION_NOTES = (
+    "Picked: the share of each label among the examples trained on since the record before. "
+    "Methods are never told labels.",
+    "Entropy and effective sample size are of the weights over one big batch. An effective sample "
+    "size near 1 means that one example of the batch has all the weight: lower "
+    "--weighting-learning-rate, or raise --generic-rows or --ema-decay.",
+    "Share of rows taken and picks of a taken row: how varied the picked examples would be, had "
+    "the weights been as they are at the end.")
+
+def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> str:
+    "The page about what runs picked."
+    tables = {"Runs": overview(runs, answers.varied), **answers.examples}
+    if len(answers.scores) > 1:
+        title = "Agreement between runs: rank correlation of their scores"
+        tables[title] = agreement_table(answers.scores)
+    figure = png(selection_figure(runs))
+    return page("What was picked", command, tables, figure, SELECTION_NOTES, "Pictures")
+
 # %% ../../nbs/report/selection.ipynb #w0000023
 def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], TaskSpec],
                            out: Path, command: str = "", sample: int = 4_096,
@@ -275,12 +284,7 @@ def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], 
         raise UsageError(f"these runs are of several tasks ({', '.join(sorted(tasks))}): make a "
                          "report of each")
     answers = ask(runs, load(tasks.pop()), sample, count)
-    tables = {"Runs": overview(runs, answers.varied), **answers.examples}
-    if len(answers.scores) > 1:
-        title = "Agreement between runs: rank correlation of their scores"
-        tables[title] = agreement_table(answers.scores)
-    figure = png(selection_figure(runs))
-    text = page("What was picked", command, tables, figure, SELECTION_NOTES, "Pictures")
+    text = selection_page(runs, answers, command)
     try:
         write_text(out, text)
     except OSError as e:

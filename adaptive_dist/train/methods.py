@@ -95,10 +95,9 @@ METHODS: Mapping[str, str] = {
     "replay": "adaptive_dist.train.reference_methods:REPLAY",
 }
 
-# %% ../../nbs/train/methods.ipynb #m0000008
+# %% ../../nbs/train/methods.ipynb #m0000009
 METHOD_GROUP = "adaptive_dist.methods"
 
-# %% ../../nbs/train/methods.ipynb #m0000009
 def method_names() -> list[str]:
     "Names of all methods: of this package first, then of others."
     return [*METHODS, *(name for name in plugins(METHOD_GROUP) if name not in METHODS)]

@@ -58,6 +58,10 @@ def dds_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     return selectors.dds(derivative=own.derivative, ema_decay=own.ema_decay,
                          **shared_arguments(config, inputs))
 
+# %% ../../nbs/train/rule_methods.ipynb #u0000012
+DDS = Method("follow the specific gradient", dds_selector, generic_reader, GradientRuleSettings,
+             check=check_generic_rows)
+
 # %% ../../nbs/train/rule_methods.ipynb #u0000010
 def anograd_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     "Anograd as the settings have it."
@@ -72,10 +76,6 @@ def check_anograd(config: TaskConfig, dtype: str) -> None:
     if config.method_settings.derivative == "finite_difference" and dtype != "float32":
         raise UsageError("--method anograd with --derivative finite_difference is mostly rounding "
                          f"in {dtype}: choose --dtype float32, or --derivative exact")
-
-# %% ../../nbs/train/rule_methods.ipynb #u0000012
-DDS = Method("follow the specific gradient", dds_selector, generic_reader, GradientRuleSettings,
-             check=check_generic_rows)
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000013
 ANOGRAD = Method("follow the aligned normalised gradient", anograd_selector, generic_reader,

@@ -9,11 +9,8 @@ from adaptive_dist.method import rules
 from adaptive_dist.method.problem import random_quadratic, same_loss
 from adaptive_dist.method.rules import Losses, weighted_alignment
 from adaptive_dist.method.weighting import bag_of_tokens, causal_cnn, mlp
-from adaptive_dist.models.byte_transformer import (
-    ByteTransformer,
-    ByteTransformerConfig,
-    nats_per_byte,
-)
+from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig
+from adaptive_dist.models.layers import nats_per_token
 
 @pytest.fixture
 def float64():
@@ -134,7 +131,7 @@ def language():
     data = jax.random.randint(jax.random.key(0), (3, 16, 48), 97, 123).astype(jnp.uint8)
     data = jnp.sort(data, axis=-1)
     params = model.init(jax.random.key(1), data[0])
-    def losses(p, tokens): return nats_per_byte(model.apply(p, tokens), tokens)
+    def losses(p, tokens): return nats_per_token(model.apply(p, tokens), tokens)
     optimizer = optax.adam(2e-3)
     @jax.jit
     def step(p, o):

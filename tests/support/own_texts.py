@@ -7,22 +7,31 @@ from pathlib import Path
 
 import pytest
 
-LISTEN = "signal.signal(signal.SIGINT, signal.default_int_handler)"  # which a shell's background jobs ignore
-SHELL = [sys.executable, "-c", f"import signal, sys; {LISTEN}; from adaptive_dist.cli import main; sys.exit(main())"]
-TINY = """--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4 --weighting-width 8
-    --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4 --evaluate-examples 16 --fine-tune-steps 0
-    --no-tensorboard --quiet""".split()  # noqa: SIM905
+# An interrupt is to arrive although a shell's background jobs ignore it.
+SHELL = [sys.executable, "-c", """import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from adaptive_dist.cli import main
+sys.exit(main())"""]
+TINY = """
+    --layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 --downsampling 4
+    --weighting-width 8 --weighting-embedding 8 --steps 5 --log-every 2 --evaluate-every 4
+    --evaluate-examples 16 --fine-tune-steps 0 --no-tensorboard --quiet
+""".split()  # noqa: SIM905
 OWN = ["--generic", "texts", "--specific", "target.txt", "--generic-test", ".2"]
-
 
 
 def write_texts(target):
     "A user's texts: the folder texts/ of two domains, and a file of a third."
     rng = random.Random(0)
-    def text(words): return " ".join(rng.choices(words.split(), k=40)) + "\n"
+
+    def text(words):
+        return " ".join(rng.choices(words.split(), k=40)) + "\n"
+
     for name in ("sea", "sky"):
         Path("texts", name).mkdir(parents=True)
-        for i in range(30): Path(f"texts/{name}/{i}.txt").write_text(text("the cloud rain wind rises falls salt wave tide"))
+        for i in range(30):
+            words = "the cloud rain wind rises falls salt wave tide"
+            Path(f"texts/{name}/{i}.txt").write_text(text(words))
     Path(target).write_text("\n".join(text("a court held that law is") for _ in range(20)))
 
 
@@ -37,14 +46,21 @@ def folder(workplace):
     return workplace
 
 
-def start(*arguments): return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(*arguments):
+    "A process of the command line with these arguments."
+    return subprocess.Popen([*SHELL, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)
 
 
 def finish(process, seconds=400):
     "Exit status, output and errors of a process, which is killed if it takes longer."
-    try: out, err = process.communicate(timeout=seconds)
-    finally: process.kill()
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
     return process.returncode, out, err
 
 
-def result(out): return json.loads(Path(out, "result.json").read_text())
+def result(out):
+    "What a run left in `result.json`."
+    return json.loads(Path(out, "result.json").read_text())

