@@ -73,7 +73,7 @@ def write_config(pages: Path) -> None:
 
 def render(pages: Path) -> list[str]:
     "Run smalldocs; return its complaints."
-    command = [sys.executable, "-m", "smalldocs.cli", "render", pages, "--quiet"]
+    command = [sys.executable, "-m", "smalldocs.cli", "render", str(pages), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True)
     lines = [line for line in done.stderr.splitlines() if not any(e in line for e in EXPECTED)]
     if done.returncode and not lines: return [f"smalldocs ended with status {done.returncode}"]
@@ -108,7 +108,7 @@ def source_pages(site: Path, package: Path) -> None:
     styles = {"light": light.get_style_defs(".highlight"),
               "dark": dark.get_style_defs(".highlight")}
     template = jinja2.Environment(autoescape=True).from_string(SOURCE)
-    for module in [*package.rglob("*.py"), *(ROOT/"tests").glob("*.py")]:
+    for module in [*package.rglob("*.py"), *(ROOT/"tests").rglob("*.py")]:
         name = module.relative_to(ROOT).as_posix()
         target = site/"source"/f"{name}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
