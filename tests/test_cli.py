@@ -176,6 +176,7 @@ def tiny_settings():
             if f.name in given}
 
 
+@pytest.mark.slow
 def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch, capsys):
     small = change(LM.presets["reduced"], **tiny_settings())
     monkeypatch.setitem(LM.presets, "reduced", small)
@@ -192,6 +193,7 @@ def test_the_demonstration_prints_losses_and_shares_and_draws_curves(monkeypatch
     assert capsys.readouterr().out == said
 
 
+@pytest.mark.slow
 def test_the_benchmark_writes_ratios_to_the_first_method(capsys):
     small = ["bench", *(flag for flag in TINY if flag != "--quiet")]
     grid = ["--methods", "uniform,dds", "--rounds", "2"]

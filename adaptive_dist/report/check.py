@@ -214,8 +214,8 @@ def look(experiment: Experiment, rows: Sample, first: Params, second: Params, co
          rng: np.random.Generator, say: Callable[[str], object] = lambda stage: None) -> Looks:
     "Alignments at two checkpoints and after fine-tuning from the first; `say` hears what is next."
     probe = probes(experiment, rows, config.batch_size)
-    quarters = np.split(np.arange(GROUPS), 4)
-    halves = [np.concatenate(quarters[:2]), np.concatenate(quarters[2:])]
+    quarters = [range(k, k + GROUPS//4) for k in range(0, GROUPS, GROUPS//4)]
+    halves = [range(GROUPS//2), range(GROUPS//2, GROUPS)]
     say("alignments")
     now = aligned(probe, rows, first, [[k] for k in range(GROUPS)])
     say("alignments later")

@@ -132,6 +132,7 @@ def check_translations(out):
     assert status == 2 and err.startswith("adaptive-dist: the input is not UTF-8")
 
 
+@pytest.mark.slow
 def test_a_comparison_its_scores_and_translations_with_its_runs(compared, capsys):
     printed, rows, out = compared
     check_measures(printed, rows[1], out)
@@ -203,6 +204,7 @@ def test_weighting_networks_see_the_sides_they_are_told_to(kind, which):
     assert not np.allclose(swapped, plain)
 
 
+@pytest.mark.slow
 def test_the_step_of_every_preset_can_be_traced():
     "At full size: shapes and types of a whole SOBA step, without computing it."
     for preset in MT.presets.values():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.sources import PILE_SETS
+from adaptive_dist.data.corpora import PILE_SETS
 from adaptive_dist.experiments import lm
 from adaptive_dist.experiments.lm import LM
 from adaptive_dist.train.experiment import step_flops

@@ -29,10 +29,10 @@ TINY = dict(
     batch_size=8, downsampling=4, steps=6, log_every=2, evaluate_every=4, evaluate_examples=16,
     image_size=8, caption_length=16, patch=4, tower="vit", text="transformer", layers=1, width=16,
     heads=2, text_layers=1, text_width=16, embedding=8, weighting_width=4, weighting_patch=4,
-    shift=1, fine_tune_steps=2, fine_tune_every=1, fine_tune_rates=1, cds_steps=2,
-    cds_fine_tune_steps=1, tensorboard=False, train_per_class=8, valid_per_class=4,
-    test_per_class=8, generic_test=.2)
+    shift=1, fine_tune_steps=2, fine_tune_every=1, fine_tune_rates=1, tensorboard=False,
+    train_per_class=8, valid_per_class=4, test_per_class=8, generic_test=.2)
 OWN = dict(generic="world", specific="classes")
+CDS = dict(cds_steps=2, cds_fine_tune_steps=1)
 
 
 def flags(**changes):
@@ -106,7 +106,8 @@ def test_what_cannot_be_used_is_reported():
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["dds", "soba", "mixing", "cds"])
 def test_losses_and_picks_do_not_depend_on_the_number_of_devices(method):
-    meshes = [flags(**{**TINY, **OWN, "method": method, "mesh": mesh})
+    own = CDS if method == "cds" else {}
+    meshes = [flags(**{**TINY, **OWN, **own, "method": method, "mesh": mesh})
               for mesh in ("data=1", "data=2", "data=4")]
     alone, *others = on_devices(4, "vision", meshes, steps=3)
     assert len({tuple(rows) for rows in alone["picked"]}) == 3

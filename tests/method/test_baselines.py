@@ -170,6 +170,7 @@ def test_cds_keeps_the_highest_scores():
     assert picked.tolist() == [1, 3] and weights.tolist() == [.5, .5]
 
 
+@pytest.mark.slow
 def test_replays_of_a_recorded_run(tiny, tmp_path):
     recorded, _ = end(change(tiny, method="soba", store_weighting_every=2), tmp_path/"soba")
     stored = sorted(int(p.name) for p in (tmp_path/"soba/weightings").iterdir())

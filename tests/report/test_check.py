@@ -126,6 +126,7 @@ def refused(arguments, *essentials, capsys):
         assert essential in err, err
 
 
+@pytest.mark.slow
 def test_check_on_ones_own_texts(place, tmp_path, capsys):
     own, out = place[1], tmp_path/"check"
     assert main(["check", "lm", *TINY, *own, "--check-batches", "16", "--check-steps", "5",

@@ -32,6 +32,7 @@ def check_same(found, expected):
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_picks_and_losses_do_not_depend_on_the_devices():
     meshes = "data=1", "data=2", "data=4", "data=8", "fsdp=8", "data=4,fsdp=2"
     alone, *found = on_devices(8, [["--mesh", mesh] for mesh in meshes])

@@ -126,6 +126,7 @@ def start_with_small_files(size, *arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fails_ends_the_run_with_one_line_and_a_checkpoint():
     options = [*LONG, "--method", "uniform", "--steps", "600", "--log-every", "1"]
     assert finish(start(*options, "--out", "whole"))[0] == 0

@@ -108,7 +108,7 @@ def source_pages(site: Path, package: Path) -> None:
     styles = {"light": light.get_style_defs(".highlight"),
               "dark": dark.get_style_defs(".highlight")}
     template = jinja2.Environment(autoescape=True).from_string(SOURCE)
-    for module in [*package.rglob("*.py"), *(ROOT/"tests").glob("*.py")]:
+    for module in [*package.rglob("*.py"), *(ROOT/"tests").rglob("*.py")]:
         name = module.relative_to(ROOT).as_posix()
         target = site/"source"/f"{name}.html"
         target.parent.mkdir(parents=True, exist_ok=True)
