@@ -1,4 +1,8 @@
-"From documents to batches: parts that share no document, caches that are what they say, batches that can be entered anywhere."
+"""From documents to batches.
+
+Parts share no document, caches are what they say, batches can be entered anywhere.
+"""
+
 import json
 import os
 import random
@@ -18,107 +22,190 @@ from adaptive_dist.data.text import DataConfig, prepare_text
 from adaptive_dist.data.vocabulary import decode, encode
 
 LENGTH = 32
-PIECE = np.dtype([("tokens", "u1", (LENGTH,)), ("label", "<i4"), ("document", "<i4")])  # a row of text
+PIECE = np.dtype(
+    [("tokens", "u1", (LENGTH,)), ("label", "<i4"), ("document", "<i4")]
+)  # a row of text
 WORDS = ["cell", "star", "lemma", "court", "añejo", "山", "price", "river"]
 
 
 @pytest.fixture(autouse=True)
 def folder(workplace):
-    "A working folder with texts/generic.jsonl (300 documents, 20 of them twice) and texts/specific.jsonl (60, of which 20 are in both)."
+    """A working folder with two sets of texts.
+
+    texts/generic.jsonl has 300 documents, 20 of them twice; texts/specific.jsonl has 60, of which
+    20 are in both.
+    """
     rng = random.Random(0)
     texts = [f"{i} " + " ".join(rng.choices(WORDS, k=rng.randint(3, 40))) for i in range(340)]
     Path("texts").mkdir()
     for name, some in {"generic": [*texts[:300], *texts[:20]], "specific": texts[280:]}.items():
-        Path(f"texts/{name}.jsonl").write_text("".join(json.dumps({"text": text, "label": name}) + "\n" for text in some))
+        Path(f"texts/{name}.jsonl").write_text(
+            "".join(json.dumps({"text": text, "label": name}) + "\n" for text in some)
+        )
     return workplace
 
 
 def config(**changes):
-    return DataConfig(**{"generic": "texts/generic.jsonl", "specific": "texts/specific.jsonl", "cache": "cache", **changes})
+    return DataConfig(
+        **{
+            "generic": "texts/generic.jsonl",
+            "specific": "texts/specific.jsonl",
+            "cache": "cache",
+            **changes,
+        }
+    )
 
 
 def hashes(pieces):
-    "Hashes of the documents of a part, put together again from their pieces (what was not dropped of them)."
+    "Hashes of the documents of a part, put together from their pieces (what was not dropped)."
     pieces = pieces[:]
-    raw = [pieces["tokens"][pieces["document"] == d].tobytes().rstrip(b"\0") for d in np.unique(pieces["document"])]
+    raw = [
+        pieces["tokens"][pieces["document"] == d].tobytes().rstrip(b"\0")
+        for d in np.unique(pieces["document"])
+    ]
     return [text_hash(text.decode("utf-8", "replace")) for text in raw]
 
 
-def whole(text): return text_hash(encode(text, LENGTH).tobytes().rstrip(b"\0").decode("utf-8", "replace"))
+def whole(text):
+    return text_hash(encode(text, LENGTH).tobytes().rstrip(b"\0").decode("utf-8", "replace"))
 
 
 def texts(*names):
-    return [json.loads(line)["text"] for name in names for line in Path(f"texts/{name}.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)["text"]
+        for name in names
+        for line in Path(f"texts/{name}.jsonl").read_text().splitlines()
+    ]
 
 
 def equal(a, b):
     both = [(getattr(a, part)[:], getattr(b, part)[:]) for part in PARTS]
-    return all(np.array_equal(x[name], y[name]) for x, y in both for name in ("tokens", "label", "document"))
+    return all(
+        np.array_equal(x[name], y[name])
+        for x, y in both
+        for name in ("tokens", "label", "document")
+    )
 
 
-def caches(): return sorted(Path("cache").iterdir())
+def caches():
+    return sorted(Path("cache").iterdir())
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"specific": "texts/generic.jsonl", "planted": .5}, {"specific": "texts/specific.jsonl", "planted": 0, "generic": "texts"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"specific": "texts/generic.jsonl", "planted": 0.5},
+        {"specific": "texts/specific.jsonl", "planted": 0, "generic": "texts"},
+    ],
+)
 def test_no_document_is_in_two_parts(changes):
-    data = prepare_text(config(generic_test=.2, **changes), LENGTH)
+    data = prepare_text(config(generic_test=0.2, **changes), LENGTH)
     parts = {name: hashes(getattr(data, name)) for name in PARTS}
     every = [h for part in parts.values() for h in part]
     assert len(every) == len(set(every))
-    assert set(every) == {whole(text) for text in texts("generic", "specific")[:320 if changes.get("planted") else None]}
-    assert {name: len(part) for name, part in parts.items()} == {name: data.report[name]["documents"] for name in PARTS}
+    assert set(every) == {
+        whole(text)
+        for text in texts("generic", "specific")[: 320 if changes.get("planted") else None]
+    }
+    assert {name: len(part) for name, part in parts.items()} == {
+        name: data.report[name]["documents"] for name in PARTS
+    }
     if changes.get("planted"):  # half of the 300 stay in the generic set
-        assert [len(parts[f"specific_{name}"]) for name in ("train", "valid", "test")] == [75, 37, 38]
+        assert [len(parts[f"specific_{name}"]) for name in ("train", "valid", "test")] == [
+            75,
+            37,
+            38,
+        ]
         assert len(parts["generic"] + parts["generic_test"]) == 150
 
 
 def test_a_source_within_the_generic_one_leaves_planted_documents_there():
     Path("world/sea").mkdir(parents=True)
-    for i in range(40): (Path("world/sea" if i < 16 else "world")/f"{i}.txt").write_text(f"document {i}")
-    data = prepare_text(config(generic="world", specific="world/sea", planted=.5, generic_test=.2), LENGTH)
-    assert data.target == "sea" and (data.generic["label"] == data.labels.index("sea")).sum() + (
-        data.generic_test["label"] == data.labels.index("sea")).sum() == 8
+    for i in range(40):
+        (Path("world/sea" if i < 16 else "world") / f"{i}.txt").write_text(f"document {i}")
+    data = prepare_text(
+        config(generic="world", specific="world/sea", planted=0.5, generic_test=0.2), LENGTH
+    )
+    assert (
+        data.target == "sea"
+        and (data.generic["label"] == data.labels.index("sea")).sum()
+        + (data.generic_test["label"] == data.labels.index("sea")).sum()
+        == 8
+    )
     assert data.report["generic documents dropped"] == {"in the specific set": 8}
-    apart = prepare_text(config(generic="world", specific="texts/specific.jsonl", planted=.5, generic_test=.2), LENGTH)
-    assert sum(apart.report[f"specific_{name}"]["documents"] for name in ("train", "valid", "test")) == 60  # none is kept back
+    apart = prepare_text(
+        config(generic="world", specific="texts/specific.jsonl", planted=0.5, generic_test=0.2),
+        LENGTH,
+    )
+    assert (
+        sum(apart.report[f"specific_{name}"]["documents"] for name in ("train", "valid", "test"))
+        == 60
+    )  # none is kept back
 
 
 def test_the_split_follows_from_its_seed():
-    first, again, other = (prepare_text(config(split_seed=seed, cache=cache), LENGTH) for seed, cache in ((0, "a"), (0, "b"), (1, "a")))
+    first, again, other = (
+        prepare_text(config(split_seed=seed, cache=cache), LENGTH)
+        for seed, cache in ((0, "a"), (0, "b"), (1, "a"))
+    )
     assert equal(first, again)
     assert set(hashes(first.specific_test)) != set(hashes(other.specific_test))
     assert set(hashes(first.generic_test)) != set(hashes(other.generic_test))
     lines = Path("texts/specific.jsonl").read_text().splitlines(keepends=True)
     Path("texts/specific.jsonl").write_text("".join(reversed(lines)))
-    assert set(hashes(prepare_text(config(), LENGTH).specific_test)) == set(hashes(first.specific_test))  # whatever the order of arrival
+    assert set(hashes(prepare_text(config(), LENGTH).specific_test)) == set(
+        hashes(first.specific_test)
+    )  # whatever the order of arrival
 
 
 def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch):
     built = []
     write_text_parts = data_module.write_text_parts
-    monkeypatch.setattr(data_module, "write_text_parts", lambda folder, **more: built.append(folder) or write_text_parts(folder, **more))
+    monkeypatch.setattr(
+        data_module,
+        "write_text_parts",
+        lambda folder, **more: built.append(folder) or write_text_parts(folder, **more),
+    )
     first = prepare_text(config(), LENGTH)
     assert equal(prepare_text(config(), LENGTH), first) and len(built) == 1
     few = prepare_text(config(specific_size=5), LENGTH)
     assert len(built) == 1 and len(few.specific_train) == 5  # cut from the same cache
-    for n, (length, changes) in enumerate([(48, {}), (LENGTH, {"split_seed": 1}), (LENGTH, {"generic_limit": 200}),
-                                           (LENGTH, {"label_column": "none"}), (LENGTH, {"generic_test": .1})], 2):
+    for n, (length, changes) in enumerate(
+        [
+            (48, {}),
+            (LENGTH, {"split_seed": 1}),
+            (LENGTH, {"generic_limit": 200}),
+            (LENGTH, {"label_column": "none"}),
+            (LENGTH, {"generic_test": 0.1}),
+        ],
+        2,
+    ):
         prepare_text(config(**changes), length)
         assert len(built) == n == len(caches())
-    Path("texts/specific.jsonl").write_text(Path("texts/specific.jsonl").read_text().replace("river", "brook"))
+    Path("texts/specific.jsonl").write_text(
+        Path("texts/specific.jsonl").read_text().replace("river", "brook")
+    )
     assert not equal(prepare_text(config(), LENGTH), first) and len(built) == 7 == len(caches())
     Path("elsewhere").mkdir()
-    for name in ("generic", "specific"): Path(f"texts/{name}.jsonl").rename(f"elsewhere/{name}.jsonl")
-    prepare_text(config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH)
+    for name in ("generic", "specific"):
+        Path(f"texts/{name}.jsonl").rename(f"elsewhere/{name}.jsonl")
+    prepare_text(
+        config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH
+    )
     assert len(built) == 7  # the same bytes
 
 
-@pytest.mark.parametrize("damage", [
-    lambda cache: (cache/"generic-00000.rows").write_bytes((cache/"generic-00000.rows").read_bytes()[:-1]),
-    lambda cache: (cache/"specific_train-00000.rows").unlink(),
-    lambda cache: (cache/"meta.json").write_text((cache/"meta.json").read_text()[:50]),
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda cache: (cache / "generic-00000.rows").write_bytes(
+            (cache / "generic-00000.rows").read_bytes()[:-1]
+        ),
+        lambda cache: (cache / "specific_train-00000.rows").unlink(),
+        lambda cache: (cache / "meta.json").write_text((cache / "meta.json").read_text()[:50]),
+    ],
+)
 def test_a_damaged_cache_is_built_again(damage, capsys):
     first = prepare_text(config(cache="sound"), LENGTH)
     prepare_text(config(), LENGTH)
@@ -133,18 +220,26 @@ def test_a_damaged_cache_is_built_again(damage, capsys):
 
 def test_workers_change_nothing():
     one, two = prepare_text(config(cache="one"), LENGTH), prepare_text(config(workers=2), LENGTH)
-    assert equal(one, two) and one.report == two.report and caches()[0].name == next(Path("one").iterdir()).name
+    assert (
+        equal(one, two)
+        and one.report == two.report
+        and caches()[0].name == next(Path("one").iterdir()).name
+    )
 
 
 def test_an_interrupted_build_leaves_nothing(monkeypatch):
     encoded = []
+
     def interrupted(text, length):
-        if len(encoded) == 100: raise KeyboardInterrupt
+        if len(encoded) == 100:
+            raise KeyboardInterrupt
         encoded.append(text)
         return encode(text, length)
+
     with monkeypatch.context() as patch:
         patch.setattr(data_module, "encode", interrupted)
-        with pytest.raises(KeyboardInterrupt): prepare_text(config(), LENGTH)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_text(config(), LENGTH)
     assert caches() == []
     assert equal(prepare_text(config(), LENGTH), prepare_text(config(cache="sound"), LENGTH))
 
@@ -158,7 +253,8 @@ def slowly(folder, **more):
     print(folder, flush=True)
     sys.stdin.readline()
 data.write_text_parts = slowly
-got = data.prepare_text(data.DataConfig(generic="texts/generic.jsonl", specific="texts/specific.jsonl", cache="cache"), 32)
+files = dict(generic="texts/generic.jsonl", specific="texts/specific.jsonl")
+got = data.prepare_text(data.DataConfig(**files, cache="cache"), 32)
 print(got.generic["tokens"].sum())
 """
 
@@ -168,52 +264,93 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     first = prepare_text(config(cache="sound"), LENGTH)
     if damaged:
         prepare_text(config(), LENGTH)
-        (caches()[0]/"generic-00000.rows").write_bytes(b"")
-    environment = os.environ | {"PYTHONPATH": str(Path(data_module.__file__).parents[2]), "JAX_PLATFORMS": "cpu"}
-    both = [subprocess.Popen([sys.executable, "-c", PREPARE], text=True, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE) for _ in range(2)]
-    assert len({process.stdout.readline() for process in both}) == 2  # both have written all parts and not yet put them in place
+        (caches()[0] / "generic-00000.rows").write_bytes(b"")
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(data_module.__file__).parents[2]),
+        "JAX_PLATFORMS": "cpu",
+    }
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", PREPARE],
+            text=True,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(2)
+    ]
+    assert (
+        len({process.stdout.readline() for process in both}) == 2
+    )  # both have written all parts and not yet put them in place
     for process in both:
         out, err = process.communicate("go\n", timeout=60)
-        assert (process.returncode, int(out), "damaged" in err) == (0, first.generic["tokens"].sum(), damaged), err
+        assert (process.returncode, int(out), "damaged" in err) == (
+            0,
+            first.generic["tokens"].sum(),
+            damaged,
+        ), err
     assert len(caches()) == 1 and equal(prepare_text(config(), LENGTH), first)
 
 
-@pytest.mark.parametrize(("changes", "essential"), [
-    ({"specific_limit": 3}, "the specific set has 3 distinct documents"),
-    ({"generic_limit": 1}, "leaves no text for generic"),
-    ({"generic": "texts/specific.jsonl", "planted": 0}, "leaves no text for generic"),
-    ({"cache": "texts/generic.jsonl/in"}, "cannot write the cache to texts/generic.jsonl/in: Not a directory; choose another folder"),
-    ({"specific": "pile:usenet"}, "unknown domain pile:usenet"),
-    ({"text_column": "body"}, "has no column 'body'"),
-])
+@pytest.mark.parametrize(
+    ("changes", "essential"),
+    [
+        ({"specific_limit": 3}, "the specific set has 3 distinct documents"),
+        ({"generic_limit": 1}, "leaves no text for generic"),
+        ({"generic": "texts/specific.jsonl", "planted": 0}, "leaves no text for generic"),
+        (
+            {"cache": "texts/generic.jsonl/in"},
+            "cannot write the cache to texts/generic.jsonl/in: Not a directory; choose another "
+            "folder",
+        ),
+        ({"specific": "pile:usenet"}, "unknown domain pile:usenet"),
+        ({"text_column": "body"}, "has no column 'body'"),
+    ],
+)
 def test_unusable_data_end_with_one_line_and_no_cache(changes, essential):
-    with pytest.raises(UsageError) as caught: prepare_text(config(**changes), LENGTH)
+    with pytest.raises(UsageError) as caught:
+        prepare_text(config(**changes), LENGTH)
     assert essential in str(caught.value) and "\n" not in str(caught.value)
     assert not Path("cache").exists() or caches() == []
 
 
-@pytest.mark.parametrize("text", ["x", "x"*LENGTH, "x"*(2*LENGTH), "Añejo 山の水 — naïve 🙂"*5, "a\0b"])
+@pytest.mark.parametrize(
+    "text", ["x", "x" * LENGTH, "x" * (2 * LENGTH), "Añejo 山の水 — naïve 🙂" * 5, "a\0b"]
+)
 def test_encoding_comes_back(text):
     pieces = encode(text, LENGTH)
     raw = text.replace("\0", " ").encode()
     joined = pieces.tobytes().rstrip(b"\0")
-    assert pieces.shape[1:] == (LENGTH,) and raw.startswith(joined) and len(raw) - len(joined) < LENGTH/8
-    if len(raw) % LENGTH >= LENGTH/8 or len(raw) % LENGTH == 0: assert joined == raw
-    if len(raw) <= LENGTH: assert decode(pieces[0]) == text.replace("\0", " ")
+    assert (
+        pieces.shape[1:] == (LENGTH,)
+        and raw.startswith(joined)
+        and len(raw) - len(joined) < LENGTH / 8
+    )
+    if len(raw) % LENGTH >= LENGTH / 8 or len(raw) % LENGTH == 0:
+        assert joined == raw
+    if len(raw) <= LENGTH:
+        assert decode(pieces[0]) == text.replace("\0", " ")
     assert all(decode(piece) for piece in pieces)  # a character cut in two stops nothing
 
 
-def pieces(n): return Rows(tokens=np.arange(n*4, dtype=np.uint8).reshape(n, 4), label=np.arange(n, dtype=np.int32))
+def pieces(n):
+    return Rows(
+        tokens=np.arange(n * 4, dtype=np.uint8).reshape(n, 4), label=np.arange(n, dtype=np.int32)
+    )
 
 
 def test_batches_see_every_row_once_an_epoch():
     batches = Batches(pieces(12), 4, seed=(3,))
-    epochs = [np.concatenate([batches.rows(3*e + s) for s in range(3)]).tolist() for e in range(4)]
+    epochs = [
+        np.concatenate([batches.rows(3 * e + s) for s in range(3)]).tolist() for e in range(4)
+    ]
     assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
     assert len(set(map(tuple, epochs))) == 4
     short = Batches(pieces(14), 4, seed=(3,))
-    assert len({int(row) for step in range(3) for row in short.rows(step)}) == 12  # the remainder waits for another epoch
+    assert (
+        len({int(row) for step in range(3) for row in short.rows(step)}) == 12
+    )  # the remainder waits for another epoch
 
 
 def test_batches_can_be_entered_anywhere():
@@ -222,12 +359,16 @@ def test_batches_can_be_entered_anywhere():
     batches = Batches(pieces(13), 3, seed=(0, 1))
     assert all(np.array_equal(batches.at(int(s), 1)["label"][0], sequential[0][s]) for s in order)
     chunk = batches.at(7, 5)
-    assert np.array_equal(chunk["label"], sequential[0][7:12]) and np.array_equal(chunk["tokens"][:, :, 0], chunk["label"]*4)
+    assert np.array_equal(chunk["label"], sequential[0][7:12]) and np.array_equal(
+        chunk["tokens"][:, :, 0], chunk["label"] * 4
+    )
     assert not np.array_equal(Batches(pieces(13), 3, seed=(1, 1)).at(0, 20)["label"], sequential[0])
 
 
 def test_a_spread_sample_holds_every_source_in_its_share():
-    label = np.repeat(np.int32([0, 1, 2]), (700, 200, 100))  # as a corpus comes: one source after another
+    label = np.repeat(
+        np.int32([0, 1, 2]), (700, 200, 100)
+    )  # as a corpus comes: one source after another
     corpus = Rows(label=label, document=np.arange(1000))
     np.testing.assert_allclose(np.bincount(evenly_spaced(corpus, 50)["label"]), [35, 10, 5], atol=1)
     assert len(set(evenly_spaced(corpus, 999)["document"])) == 999
@@ -236,25 +377,32 @@ def test_a_spread_sample_holds_every_source_in_its_share():
 
 def test_fewer_examples_than_a_batch_are_refused():
     Batches(pieces(4), 4, seed=(0,))
-    with pytest.raises(UsageError, match="the specific set has 3 examples, fewer than a batch of 4"):
+    with pytest.raises(
+        UsageError, match="the specific set has 3 examples, fewer than a batch of 4"
+    ):
         Batches(pieces(3), 4, seed=(0,), name="specific")
 
 
 @pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
 def test_a_changed_byte_is_never_read(column):
     data = prepare_text(config(), LENGTH)
-    kind, path = stored(PIECE), caches()[0]/"generic-00000.rows"
+    kind, path = stored(PIECE), caches()[0] / "generic-00000.rows"
     rows = np.fromfile(path, kind)
     rows[7:8][column].reshape(1, -1)[0, 0] ^= 1
-    with path.open("r+b") as file: file.write(rows.tobytes())  # in place: the map sees it
+    with path.open("r+b") as file:
+        file.write(rows.tobytes())  # in place: the map sees it
     data.generic[np.array([6, 8])]
     for rows in (slice(None), np.array([3, 7])):
-        with pytest.raises(UsageError, match=r"is damaged \(row 7 of generic\): delete it"): data.generic[rows]
-    with pytest.raises(UsageError, match="row 7"): Batches(data.generic, len(data.generic), seed=(0,)).at(0, 1)
+        with pytest.raises(UsageError, match=r"is damaged \(row 7 of generic\): delete it"):
+            data.generic[rows]
+    with pytest.raises(UsageError, match="row 7"):
+        Batches(data.generic, len(data.generic), seed=(0,)).at(0, 1)
 
 
 def test_a_row_of_zeros_is_no_row():
-    assert checks(np.zeros(1, stored(PIECE)))[0] != 0  # what a disk gives for a page that was never written
+    assert (
+        checks(np.zeros(1, stored(PIECE)))[0] != 0
+    )  # what a disk gives for a page that was never written
 
 
 def test_a_part_of_several_shards_reads_as_one(monkeypatch):
@@ -263,12 +411,15 @@ def test_a_part_of_several_shards_reads_as_one(monkeypatch):
     monkeypatch.setattr(table_module, "RESIDENT", 0)
     several = prepare_text(config(), LENGTH)
     names = sorted(path.name for path in caches()[0].glob("generic-*.rows"))
-    assert len(names) == -(-len(several.generic)//100) > 5 and names[0] == "generic-00000.rows"
+    assert len(names) == -(-len(several.generic) // 100) > 5 and names[0] == "generic-00000.rows"
     assert equal(one, several)
     rows = np.random.default_rng(0).permutation(len(several.generic))[:300]
     assert np.array_equal(several.generic[rows]["tokens"], one.generic[rows]["tokens"])
 
 
 def test_duplicates_are_found_among_a_quarter_as_many_documents_as_there_are_places():
-    recent, keys = data_module.Recent(buckets=2**10), np.random.default_rng(0).integers(2**63, size=2_000).tolist()
+    recent, keys = (
+        data_module.Recent(buckets=2**10),
+        np.random.default_rng(0).integers(2**63, size=2_000).tolist(),
+    )
     assert not any(recent.add(key) for key in keys) and all(recent.add(key) for key in keys)
