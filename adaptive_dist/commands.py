@@ -246,8 +246,8 @@ def bench_command(argv: Sequence[str]) -> None:
                for v in variants(arguments["methods"]) for choice in v.choices}
     found = bench({name: task.build_synthetic(c) for name, c in configs.items()},
                   rounds=arguments["rounds"])
-    about = {"command": shlex.join(["adaptive-dist", "bench", task.name, *argv]), "device": device(),
-             "jax": jax.__version__, "config": nested_settings(config)}
+    command = shlex.join(["adaptive-dist", "bench", task.name, *argv])
+    about = {"command": command, "device": device(), "jax": jax.__version__, "config": nested_settings(config)}
     write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")
 

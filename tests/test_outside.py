@@ -51,6 +51,7 @@ def succeed(found: subprocess.CompletedProcess) -> str:
     return found.stdout
 
 
+@pytest.mark.slow
 def test_an_outside_package_goes_through_every_command(shell):
     # run: the task, the method with a setting of its own, and the file format, by their names
     common = ["run", "bigrams", "--method", "shortest", *DATA, *SHORT, "--quiet"]

@@ -121,7 +121,7 @@ def test_scores_are_float64_finite_differences_of_the_weighted_loss(kinds, float
         return task.generic(p, jax.tree.map(lambda x: x[some], generic), key)
 
     losses = Losses(of_rows, lambda p: task.specific(p, specific, key), jnp.zeros(8))
-    s = jax.jit(lambda p: rules.dds().judge((), p, losses)[0])(params)
+    s = jax.jit(lambda p: rules.dds_rule().judge((), p, losses)[0])(params)
     u = jax.tree.map(lambda g: -g, jax.jit(jax.grad(lambda p: losses.specific(p).mean()))(params))
     w = jax.nn.softmax(jax.random.normal(jax.random.key(4), (8,), jnp.float64))
     step = 2e-4/float(optax.tree.norm(u))  # not smaller: attention has its softmax in float32

@@ -92,7 +92,8 @@ def test_bad_comparisons_end_with_one_line(changes, essentials, capsys):
 
 
 def test_help_lists_studies_and_targets(capsys):
-    with pytest.raises(SystemExit): main(["compare", "lm", "--help"])
+    with pytest.raises(SystemExit):
+        main(["compare", "lm", "--help"])
     said = capsys.readouterr().out
     words = ("downsampling", "Security weakness", "--jobs", "--fine-tune-steps", "--seeds")
     assert all(word in said for word in words)

@@ -113,6 +113,7 @@ def test_a_run_goes_on_with_another_mesh(monkeypatch):
     assert losses_of("again") == pytest.approx(losses_of("whole"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_microbatches_change_nothing_but_the_memory():
     one, four = ["--mesh", "data=1"], ["--microbatches", "4"]
     whole, parted, both = on_devices(2, [one, [*one, *four], ["--mesh", "data=2", *four]])
