@@ -247,7 +247,8 @@ def bench_command(argv: Sequence[str]) -> None:
     found = bench({name: task.build_synthetic(c) for name, c in configs.items()},
                   rounds=arguments["rounds"])
     command = shlex.join(["adaptive-dist", "bench", task.name, *argv])
-    about = {"command": command, "device": device(), "jax": jax.__version__, "config": nested_settings(config)}
+    about = {"command": command, "device": device(), "jax": jax.__version__,
+             "config": nested_settings(config)}
     write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")
 
