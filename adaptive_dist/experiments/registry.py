@@ -6,11 +6,9 @@
 __all__ = ['TASKS', 'TASK_GROUP', 'task_names', 'load_task']
 
 # %% ../../nbs/experiments/registry.ipynb #g0000003
-import importlib
 from collections.abc import Mapping
 
-from ..config.errors import UsageError, did_you_mean
-from ..config.plugins import load_plugin, plugins
+from ..config.plugins import all_names, load_named
 from ..train.task import TaskSpec
 
 # %% ../../nbs/experiments/registry.ipynb #g0000005
@@ -25,14 +23,9 @@ TASK_GROUP = "adaptive_dist.tasks"
 
 def task_names() -> list[str]:
     "Names of all tasks: of this package first, then of others."
-    return [*TASKS, *(name for name in plugins(TASK_GROUP) if name not in TASKS)]
+    return all_names(TASKS, TASK_GROUP)
 
 # %% ../../nbs/experiments/registry.ipynb #g0000008
 def load_task(name: str) -> TaskSpec:
     "The task of a name; `UsageError` with all names if there is none."
-    if name in TASKS:
-        module, _, attribute = TASKS[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
-    if name not in task_names():
-        raise UsageError(f"there is no task {name}: {did_you_mean(name, task_names())}")
-    return load_plugin(TASK_GROUP, name)
+    return load_named(name, TASKS, TASK_GROUP, "there is no task")

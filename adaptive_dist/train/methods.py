@@ -7,13 +7,11 @@ __all__ = ['METHODS', 'METHOD_GROUP', 'SelectorInputs', 'Preparation', 'NoSettin
            'find_method', 'owners', 'whose_setting']
 
 # %% ../../nbs/train/methods.ipynb #5bd7f1f9
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
-from ..config.errors import UsageError, did_you_mean
-from ..config.plugins import load_plugin, plugins
+from ..config.plugins import all_names, load_named
 from ..data.split import Split
 from ..method.problem import Batch, Task
 from ..method.selector import Selector
@@ -100,17 +98,12 @@ METHOD_GROUP = "adaptive_dist.methods"
 
 def method_names() -> list[str]:
     "Names of all methods: of this package first, then of others."
-    return [*METHODS, *(name for name in plugins(METHOD_GROUP) if name not in METHODS)]
+    return all_names(METHODS, METHOD_GROUP)
 
 # %% ../../nbs/train/methods.ipynb #m0000010
 def find_method(name: str) -> Method:
     "The method of a name; `UsageError` with all names if there is none."
-    if name in METHODS:
-        module, _, attribute = METHODS[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
-    if name not in method_names():
-        raise UsageError(f"--method {name}: {did_you_mean(name, method_names())}")
-    return load_plugin(METHOD_GROUP, name)
+    return load_named(name, METHODS, METHOD_GROUP, "--method")
 
 # %% ../../nbs/train/methods.ipynb #m0000014
 def owners(setting: str) -> list[str]:
