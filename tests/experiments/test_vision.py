@@ -83,6 +83,7 @@ def run(out, **changes):
     return main(["run", "vision", *switches, "--out", out, "--quiet"])
 
 
+@pytest.mark.slow
 def test_a_run_on_own_pictures(capsys):
     assert run("out", method="classifier") == 0
     assert capsys.readouterr().out.startswith("classifier: specific loss ")
@@ -166,6 +167,7 @@ def test_noise_has_the_form_of_the_data():
         assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 def test_contrastive_selection_scores_do_not_depend_on_the_block():
     data = prepare_images(tiny().data)
     components = vision.vision_components(tiny(), data)

@@ -28,6 +28,7 @@ def end(config, out):
     return result, restore(out, LM.build(config)).params
 
 
+@pytest.mark.slow
 def test_mixing_with_g_1_is_uniform_bit_for_bit(tiny, tmp_path):
     plain, plain_params = end(replace(tiny, method="uniform"), tmp_path/"uniform")
     all_generic = change(tiny, method="mixing", generic_proportion=1.)

@@ -148,6 +148,7 @@ def language():
 def relative(a, b): return optax.tree.norm(optax.tree.sub(a, b))/optax.tree.norm(b)
 
 
+@pytest.mark.slow
 def test_finite_difference_agrees_with_exact_in_float32(language):
     params, losses = language
     _, g_s = rules.specific_gradient(losses, params)

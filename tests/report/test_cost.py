@@ -20,7 +20,7 @@ def uniform():
 @pytest.mark.parametrize("limit, settings", [
     slow(5.2, dict(method="soba", hvp="exact", curvature_rows=1.)),
     (3.6, dict(method="soba", hvp="finite_difference", curvature_rows=.5)),
-    (3.3, dict(method="dds", derivative="exact")),
+    slow(3.3, dict(method="dds", derivative="exact")),
     slow(4.0, dict(method="anograd", derivative="exact")),
     slow(2.8, dict(method="dds", derivative="finite_difference")),
     slow(3.5, dict(method="anograd", derivative="finite_difference")),

@@ -53,6 +53,7 @@ def test_validation_chooses_and_test_data_report(tiny, tmp_path, asked):
     assert loss == pytest.approx(result["fine_tuned_specific_loss"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_steps_and_batches_smaller_than_asked_for(tiny, tmp_path):
     "Five steps looked at every four are four and one; a small specific batch is taken whole."
     config = change(tiny, method="dds", specific_batch=2, fine_tune_steps=5, fine_tune_every=4,
