@@ -1,11 +1,11 @@
 """Adapt the training distribution to a small target domain while training runs.
 
 `import adaptive_dist as ad` gives Algorithm 1 (`ad.soba`, `ad.dds`, `ad.anograd`, `ad.adaptive`),
-what to compare it with (`ad.uniform`, `ad.mixing`, `ad.classifier`, `ad.cds`), what it is told
-(`ad.Task`, `ad.weighting`), a step for a loop of your own (`ad.make_step`) and its parts
-(`ad.rules`, `ad.filtering`). Models, data and training live in `adaptive_dist.models`,
-`adaptive_dist.data`, `adaptive_dist.train` and `adaptive_dist.experiments`, and are imported only
-by name.
+selection by a judge and its tuned copy (`ad.online_cds`), what to compare both with (`ad.uniform`,
+`ad.mixing`, `ad.classifier`, `ad.cds`), what they are told (`ad.Task`, `ad.weighting`), a step for
+a loop of your own (`ad.make_step`) and its parts (`ad.rules`, `ad.filtering`). Models, data and
+training live in `adaptive_dist.models`, `adaptive_dist.data`, `adaptive_dist.train` and
+`adaptive_dist.experiments`, and are imported only by name.
 """
 __version__ = "0.1.0"
 
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 # here by hand.
 from .method import baselines, filtering, rules, weighting
 from .method.baselines import append_specific, cds, classifier, mixing, replay
+from .method.contrast import Judge, online_cds
 from .method.filtering import Filter, Selection
 from .method.problem import Task, check_task, merge_params, rows, same_loss, split_params
 from .method.rules import Rule
@@ -34,9 +35,9 @@ from .method.selector import (
 from .method.weighting import Weighting
 
 __all__ = [
-    "AlgorithmInfo", "AlgorithmState", "Filter", "Rule", "Selection", "Selector", "SelectorInfo",
-    "SelectorState", "Task", "Weighting", "adaptive", "algorithm_init", "algorithm_step", "anograd",
-    "append_specific", "baselines", "cds", "check_task", "classifier", "dds", "filtering",
-    "make_step", "merge_params", "mixing", "replay", "rows", "rules", "same_loss", "soba",
-    "split_params", "uniform", "weighting",
+    "AlgorithmInfo", "AlgorithmState", "Filter", "Judge", "Rule", "Selection", "Selector",
+    "SelectorInfo", "SelectorState", "Task", "Weighting", "adaptive", "algorithm_init",
+    "algorithm_step", "anograd", "append_specific", "baselines", "cds", "check_task",
+    "classifier", "dds", "filtering", "make_step", "merge_params", "mixing", "online_cds",
+    "replay", "rows", "rules", "same_loss", "soba", "split_params", "uniform", "weighting",
 ]

@@ -71,6 +71,7 @@ def too_few(found: int, least: int) -> UsageError:
 # %% ../../nbs/data/split.ipynb #bd5cc1ee
 Item = TypeVar("Item")
 
+# %% ../../nbs/data/split.ipynb #31b6f315
 def split_specific(
         found: Iterable[Item], text: Callable[[Item], str], seed: int, planted: float = 0.,
         held_out: int | None = None) -> dict[str, list[Item]]:

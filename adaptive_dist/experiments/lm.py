@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'text_loss_of', 'lm_task', 'TextWeightingConfig',
-           'text_weighting', 'LMConfig', 'byte_loss', 'lm_components', 'build_lm', 'synthetic_lm', 'picked_lines',
-           'comparison', 'demo']
+           'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge', 'lm_components', 'build_lm', 'synthetic_lm',
+           'picked_lines', 'comparison', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,8 +26,10 @@ from ..data.table import Rows
 from ..data.text import DataConfig, prepare_text
 from ..data.vocabulary import decode
 from ..method import weighting as weightings
+from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
+from ..models.byte_convolution import convolution_init, convolution_loss
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves
 from ..train.assemble import TaskComponents, assemble, token_mean
@@ -86,6 +88,14 @@ def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows
     return token_mean(text_loss_of(model), "tokens", batch)
 
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
+def byte_judge(width: int) -> Judge:
+    "A byte convolution, by which the method `online_cds` chooses."
+    def init(key: PRNGKeyArray, batch: Batch) -> Params: return convolution_init(key, width)
+    def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
+        return convolution_loss(params, batch["tokens"], key)
+    return Judge(init, same_loss(loss))
+
+# %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 def lm_components(config: LMConfig) -> TaskComponents:
     "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
     size = config.model
@@ -97,7 +107,7 @@ def lm_components(config: LMConfig) -> TaskComponents:
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]))
+        show=lambda row: decode(row["tokens"]), judge=byte_judge)
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -128,7 +138,8 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
-    "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768)}
+    "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768),
+    "online_cds": dict(judge_width=64)}
 _reduced = change(
     LMConfig(method_defaults=_methods),
     layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32",

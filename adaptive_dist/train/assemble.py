@@ -92,7 +92,8 @@ def assemble(config: TaskConfig, data: Split, components: TaskComponents) -> Exp
     specific_rows = config.selection.specific_batch or config.batch_size
     check_rows(mesh, **{"--batch-size": config.batch_size, "--specific-batch": specific_rows})
     task = scaled(components.task, mesh, config.microbatches)
-    inputs = SelectorInputs(task, components.weighting, data.generic[:1].columns)
+    inputs = SelectorInputs(task, components.weighting, data.generic[:1].columns,
+                            components.judge)
     preparation = Preparation(config, data, components, assemble)
     return Experiment(
         task=task, selector=make_selector(config, inputs), mesh=mesh,

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from ..data.split import Split
 from ..data.table import Rows
+from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, check_task
 from ..method.selector import Selector
 from ..method.weighting import Weighting
@@ -37,6 +38,8 @@ class TaskComponents(NamedTuple):
       lines go to files of their names
     - `files`: lines of further files of a run's folder, by name
     - `show(row)`: a row as text, for reports
+    - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
+      method `online_cds` chooses; `None` if there is none
     """
     name: str
     task: Task
@@ -48,6 +51,7 @@ class TaskComponents(NamedTuple):
     measures: Callable[[Params, Rows], dict[str, Any]] = lambda params, rows: {}
     files: Mapping[str, Sequence[str]] = {}
     show: Callable[[Mapping[str, Any]], str] | None = None
+    judge: Callable[[int], Judge] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #e7a24d93
 class Experiment(NamedTuple):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..config.plugins import all_names, load_named
 from ..data.split import Split
+from ..method.contrast import Judge
 from ..method.problem import Batch, Task
 from ..method.selector import Selector
 from ..method.weighting import Weighting
@@ -25,10 +26,13 @@ class SelectorInputs(NamedTuple):
     - `task`: the per-example losses
     - `weighting`: the task's weighting network
     - `example`: one generic row, as a batch
+    - `judge(width)`: a small model for the task's examples, of a size in channels, to choose with;
+      `None` if the task brings no such model
     """
     task: Task
     weighting: Weighting
     example: Batch
+    judge: Callable[[int], Judge] | None = None
 
 # %% ../../nbs/train/methods.ipynb #m0000004
 class Preparation(NamedTuple):
@@ -87,6 +91,7 @@ METHODS: Mapping[str, str] = {
     "classifier": "adaptive_dist.train.reference_methods:CLASSIFIER",
     "importance": "adaptive_dist.train.reference_methods:IMPORTANCE",
     "cds": "adaptive_dist.train.contrastive:CDS",
+    "online_cds": "adaptive_dist.train.contrast_method:ONLINE_CDS",
     "dds": "adaptive_dist.train.rule_methods:DDS",
     "anograd": "adaptive_dist.train.rule_methods:ANOGRAD",
     "soba": "adaptive_dist.train.rule_methods:SOBA",
