@@ -195,6 +195,9 @@ _studies_of_methods: Mapping[str, Study] = {
                      TOPICS),
     "unplanted": _small("a target of which nothing is in the generic set", _every_method,
                         ("Security weakness",)),
+    "judges": _small("a judge and its tuned copy, alone or after the classifier",
+                     "uniform,online_cds,online_cds+propose=classifier",
+                     (*TOPICS[:2], "Security weakness")),
     "classifiers": _small("the classifier's top, or importance sampling by its odds",
                           "uniform,classifier,importance"),
 }

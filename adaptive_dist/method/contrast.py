@@ -159,7 +159,8 @@ class OnlineContrast(NamedTuple):
         "Two equal copies, so that nothing is preferred before one of them has been tuned."
         for_judge, for_among = jax.random.split(key)
         judge: Params = ()
-        opt_state, among = (), ()
+        opt_state: optax.OptState = ()
+        among: Any = ()
         if self.judge is not None:
             judge = self.judge.init(for_judge, example_batch)
             opt_state = self.trainer.init(problem.split_params(judge)[0])

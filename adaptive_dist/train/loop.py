@@ -152,7 +152,7 @@ def means(info: Any) -> dict[str, Any]:
     def mean(x: np.ndarray) -> float:
         measured = x[~np.isnan(x)]
         return float(np.mean(measured)) if measured.size else math.nan
-    return {name: means(x) if hasattr(x, "_asdict") else mean(x)
+    return {name: means(x) if isinstance(x, tuple) else mean(x)
             for name, x in info._asdict().items()}
 
 # %% ../../nbs/train/loop.ipynb #0b6b0571
