@@ -53,11 +53,17 @@ def test_on_a_quadratic_the_tuned_copy_reaches_sobas_direction():
     specific = {"row": jnp.zeros(4)}
     params = jax.random.normal(jax.random.key(1), problem.target.shape)
     tuning = contrast.begin_tuning(params, tuner)
-    for _ in range(3_000):
-        tuning, _ = contrast.tune(task, tuning, specific, jax.random.key(0), tuner)
+    def step(_, tuning): return contrast.tune(task, tuning, specific, jax.random.key(0), tuner)[0]
+    tuning = jax.lax.fori_loop(0, 3_000, step, tuning)
     def mean(p): return task.specific(p, specific, jax.random.key(0)).mean()
     newton = -jnp.linalg.solve(jax.hessian(mean)(params), jax.grad(mean)(params))
     np.testing.assert_allclose(tuning.pair.tuned - params, newton, rtol=1e-2, atol=1e-3)
+
+
+def begun(chooser, model=MODEL):
+    "The first state, and a compiled update."
+    state = chooser.init(jax.random.key(0), model, draw(jax.random.key(0), 1))
+    return state, jax.jit(chooser.update)
 
 
 def by_hand(judged, steps):
@@ -83,12 +89,11 @@ def by_hand(judged, steps):
 @pytest.mark.parametrize("steps", [2, 3, 7, 13])
 def test_copies_of_the_model_are_those_of_a_loop_by_hand(steps):
     chooser = selector(judge=None)
-    state = chooser.init(jax.random.key(0), MODEL, draw(jax.random.key(0), 1))
+    state, update = begun(chooser)
     def at(step): return jax.tree.map(lambda x: x + .1*step, MODEL)
     for step in range(steps):
-        state, _ = chooser.update(state, jax.random.key(step), at(step + 1),
-                                  draw(jax.random.key(step), 16),
-                                  draw(jax.random.key(100 + step), 6))
+        state, _ = update(state, jax.random.key(step), at(step + 1),
+                          draw(jax.random.key(step), 16), draw(jax.random.key(100 + step), 6))
     expected = ContrastPair(*by_hand(at, steps)[-1])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), state.pair, expected)
 
@@ -96,12 +101,12 @@ def test_copies_of_the_model_are_those_of_a_loop_by_hand(steps):
 def test_a_judge_trains_on_uniform_rows_and_the_model_does_not_matter():
     chooser, states = selector(), []
     for model in (MODEL, jax.tree.map(jnp.zeros_like, MODEL)):
-        state = chooser.init(jax.random.key(0), model, draw(jax.random.key(0), 1))
+        state, update = begun(chooser, model)
         losses = []
         for step in range(40):
-            state, info = jax.jit(chooser.update)(state, jax.random.key(step), model,
-                                                  draw(jax.random.key(step % 4), 16),
-                                                  draw(jax.random.key(100 + step), 6))
+            state, info = update(state, jax.random.key(step), model,
+                                 draw(jax.random.key(step % 4), 16),
+                                 draw(jax.random.key(100 + step), 6))
             losses.append(info.judge_loss)
         states.append(state)
     assert np.mean(losses[-10:]) < np.mean(losses[:10])
@@ -109,11 +114,10 @@ def test_a_judge_trains_on_uniform_rows_and_the_model_does_not_matter():
 
 
 def trained(chooser, steps=2*RENEW):
-    state = chooser.init(jax.random.key(0), MODEL, draw(jax.random.key(0), 1))
+    state, update = begun(chooser)
     for step in range(steps):
-        state, info = chooser.update(state, jax.random.key(step), MODEL,
-                                     draw(jax.random.key(step), 16),
-                                     draw(jax.random.key(100 + step), 6))
+        state, info = update(state, jax.random.key(step), MODEL, draw(jax.random.key(step), 16),
+                             draw(jax.random.key(100 + step), 6))
     return state, info
 
 
@@ -150,12 +154,11 @@ def test_before_the_first_copy_is_tuned_nothing_is_preferred():
 
 def test_a_compiled_step_donates_its_state_and_follows_its_key():
     chooser, optimizer = selector(judge=None), optax.sgd(.1)
-    ends = []
+    step, ends = ad.make_step(TASK, chooser, optimizer), []
     for seed in (0, 0, 1):
         params = jax.tree.map(jnp.array, MODEL)
         state = ad.algorithm_init(jax.random.key(0), params, chooser, optimizer,
                                   draw(jax.random.key(0), 1))
-        step = ad.make_step(TASK, chooser, optimizer)
         for k in range(RENEW):
             key = jax.random.fold_in(jax.random.key(seed), k)
             state, _ = step(state, key, draw(key, 16), draw(jax.random.key(k), 6))
@@ -166,10 +169,10 @@ def test_a_compiled_step_donates_its_state_and_follows_its_key():
 def test_integer_leaves_of_a_model_are_carried():
     model = MODEL | {"count": jnp.array(3)}
     chooser = selector(judge=None)
-    state = chooser.init(jax.random.key(0), model, draw(jax.random.key(0), 1))
+    state, update = begun(chooser, model)
     for step in range(TUNE):
-        state, _ = chooser.update(state, jax.random.key(step), model, draw(jax.random.key(1), 16),
-                                  draw(jax.random.key(2), 6))
+        state, _ = update(state, jax.random.key(step), model, draw(jax.random.key(1), 16),
+                          draw(jax.random.key(2), 6))
     assert state.pair.tuned["count"] == 3 and state.pair.tuned["b"] != model["b"]
 
 
