@@ -89,7 +89,7 @@ class Equation(NamedTuple):
     damping: float
     rate: float
 
-# %% ../../nbs/method/rules.ipynb #e77edd5f
+# %% ../../nbs/method/rules.ipynb #6f6a618e
 class Rule(NamedTuple):
     r"""How examples are judged: pure functions, as in optax.
 
@@ -133,7 +133,7 @@ class AverageState(NamedTuple):
     mean: PyTree
     weight: Float[Array, ""]
 
-# %% ../../nbs/method/rules.ipynb #7824da98
+# %% ../../nbs/method/rules.ipynb #b06c5343
 def average_of(state: AverageState) -> PyTree:
     r"The average so far, $m/(1-\beta^t)$; not a number before the first gradient."
     return optax.tree.scale(1/state.weight, state.mean)
@@ -244,21 +244,21 @@ def anograd_rule(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
 
     return Rule(init, judge, direction)
 
-# %% ../../nbs/method/rules.ipynb #fdf725d0
+# %% ../../nbs/method/rules.ipynb #e3cc14ac
 FISHER = ("fisher", "fisher_exact")
 
 def derivative_of(hvp: HVP) -> Derivative:
     "How alignments are computed where the curvature is computed as `hvp` says."
     return finite_difference if hvp in ("finite_difference", "fisher") else exact
 
-# %% ../../nbs/method/rules.ipynb #e530b165
+# %% ../../nbs/method/rules.ipynb #e46cbb05
 def hessian_part(losses: Losses, params: Params, v: Params, hvp: HVP,
                  rows: slice) -> tuple[Float[Array, " rows"], Params]:
     r"Alignments of some rows with $v$, and $Hv$ on them: both differentiate the gradient's pass."
     def both(p): return generic_gradient(losses, p, rows)
     return derivative_of(hvp)(both, params, v)
 
-# %% ../../nbs/method/rules.ipynb #5f12e6e0
+# %% ../../nbs/method/rules.ipynb #78b6dbd2
 def fisher_part(losses: Losses, params: Params, v: Params, hvp: HVP,
                 rows: slice) -> tuple[Float[Array, " rows"], Params]:
     r"""Alignments $a_i$ of some rows with $v$, and $Fv=\sum_iw_ia_i\nabla\ell_i$ on them.

@@ -177,7 +177,7 @@ def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
         return jax.lax.cond(is_time, now, skip, state)
     return update
 
-# %% ../../nbs/method/selector.ipynb #b37e9ecd
+# %% ../../nbs/method/selector.ipynb #d9c1b71e
 def told(rule: Rule, update_every: int) -> dict[str, Any]:
     "`direction` and `equation` of a selector that follows a rule."
     if rule.direction is None: return {}

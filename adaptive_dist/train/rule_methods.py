@@ -106,7 +106,7 @@ class SobaSettings(RuleSettings):
         1., "share of the generic rows of a step that the curvature's product sees (0 to 1)",
         above=0, at_most=1)
 
-# %% ../../nbs/train/rule_methods.ipynb #c3a637fe
+# %% ../../nbs/train/rule_methods.ipynb #966db7c1
 def damping_of(config: TaskConfig) -> float:
     r"""Damping $\lambda$ of SOBA, in units of curvature: as set, or from `v_memory`.
 
@@ -117,7 +117,7 @@ def damping_of(config: TaskConfig) -> float:
     updates = own.v_memory*config.steps/(own.v_every*own.update_every)
     return 1/(own.v_learning_rate*updates)
 
-# %% ../../nbs/train/rule_methods.ipynb #eee9f07d
+# %% ../../nbs/train/rule_methods.ipynb #44cee166
 def memory_fault(own: SobaSettings) -> str | None:
     "What does not fit together about the memory of v, if anything."
     memory = f"--v-memory {own.v_memory}"
@@ -129,7 +129,7 @@ def memory_fault(own: SobaSettings) -> str | None:
         return f"{memory}: v would remember more than a tenth of the run; choose at most .1"
     return None
 
-# %% ../../nbs/train/rule_methods.ipynb #e0d4750d
+# %% ../../nbs/train/rule_methods.ipynb #2074040f
 def check_v(config: TaskConfig, dtype: str) -> None:
     """`UsageError` for settings of v that do not fit together, and as `check_generic_rows`.
 
@@ -145,7 +145,7 @@ def check_v(config: TaskConfig, dtype: str) -> None:
         fault = f"--v-freeze {own.v_freeze} comes before --v-start {own.v_start}: v would stay 0"
     if fault: raise UsageError(fault)
 
-# %% ../../nbs/train/rule_methods.ipynb #50a1c378
+# %% ../../nbs/train/rule_methods.ipynb #5ba870ca
 def optimizer_of_v(config: TaskConfig) -> optax.GradientTransformation | float:
     "What moves v: a rate of plain SGD, or the Adam that the model has, with its schedule."
     own = config.method_settings

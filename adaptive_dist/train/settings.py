@@ -80,7 +80,7 @@ def inverse_sqrt(config: OptimizerConfig) -> optax.Schedule:
         return config.learning_rate*jnp.minimum(t, t**-.5)
     return rate
 
-# %% ../../nbs/train/settings.ipynb #55bacfc7
+# %% ../../nbs/train/settings.ipynb #419ecd05
 def adam_of_model(config: OptimizerConfig) -> optax.GradientTransformation:
     "Adam with that schedule: the model's optimizer, and SOBA's v may have one of its own."
     return optax.adam(inverse_sqrt(config), b2=config.b2)
