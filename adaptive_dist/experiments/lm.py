@@ -209,6 +209,12 @@ _studies_of_settings: Mapping[str, Study] = {
                         "uniform,soba,soba+hvp=exact+curvature_rows=1,soba+damping=.1,"
                         "soba+damping=1,soba+hvp=none+damping=1,"
                         "dds,dds+ema_decay=0,anograd+ema_decay=0"),
+    "freeze": _small("SOBA whose v stays as it is after the first steps",
+                     "uniform,soba,soba+v_freeze=50,soba+v_freeze=100"),
+    "memory": _small("SOBA's v with a memory of a share of the run, and other ways to move it",
+                     "uniform,soba,soba+v_memory=.05,soba+v_optimizer=adam,"
+                     "soba+v_memory=.05+hvp=fisher+curvature_rows=1,"
+                     "soba+v_memory=.05+v_start=100"),
 }
 
 # %% ../../nbs/experiments/lm.ipynb #81102232
