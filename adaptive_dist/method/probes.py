@@ -42,7 +42,7 @@ class HeldOut(NamedTuple):
 
 # %% ../../nbs/method/probes.ipynb #p0000009
 def alignments_along(held: HeldOut, params: Params, u: Params) -> Float[Array, " rows"]:
-    r"Alignments $a_i=\langle u,\nabla\ell(x_i;\theta)\rangle$ of the generic rows, a block at a time."
+    r"Alignments $a_i=\langle u,\nabla\ell_i\rangle$ of the generic rows, a block at a time."
     def of(part: Batch) -> Float[Array, " block"]:
         return held.derivative(lambda p: held.generic(p, part), params, u)
     return jax.lax.map(of, in_blocks(held.generic_rows, held.generic_block)).reshape(-1)

@@ -191,10 +191,8 @@ def dds_rule(derivative: Kind = "exact", ema_decay: float = 0.) -> Rule:
         alignments = differentiate(losses.generic, params, u)
         return alignments, state, DirectionInfo(loss, optax.tree.norm(g_s), optax.tree.norm(u))
 
-    def direction(state: Any, g_s: Params, g_w: Params) -> Params:
-        return optax.tree.scale(-1., average_of(state) if ema_decay else g_s)
-
-    return Rule(init, judge, direction)
+    return Rule(init, judge, lambda state, g_s, g_w: optax.tree.scale(
+        -1., average_of(state) if ema_decay else g_s))
 
 # %% ../../nbs/method/rules.ipynb #63fc30fd
 def generic_gradient(losses: Losses, params: Params,

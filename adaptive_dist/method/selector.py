@@ -268,25 +268,23 @@ def anograd(
 def soba(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
-    filter: Filter = filtering.gumbel_top_k,
+    filter: Filter = filtering.gumbel_top_k, start: int = 0,
     hvp: rules.HVP = "exact",           # the way to the Hessian product
     damping: float = 0.,                # Tikhonov's lambda, in units of curvature
     v_optimizer: optax.GradientTransformation | float = 1e-2,  # a number: rate of plain SGD
     v_every: int = 1,                   # updates of the weighting network between updates of v
     curvature_rows: float = 1.,         # share of the generic rows that the Hessian product sees
     v_freeze: int | None = None,        # steps after which v stays as it is; none: never
-    start: int = 0,                     # steps before v and the weighting network begin to learn
 ) -> Selector:
     r"""SOBA: judged along $u=v$, with $v\approx-H^{-1}g_s$ learnt beside the model.
 
-    See `rules.soba_rule`, and `adaptive` for what all rules have in common. Raises `ValueError` for
-    settings out of range. Source: Dagréou et al. 2022; Grangier et al. 2024, section 3.
+    See `rules.soba_rule`, and `adaptive` for the rest. Raises `ValueError` for settings out of
+    range. Source: Dagréou et al. 2022; Grangier et al. 2024, section 3.
     """
     frozen = None if v_freeze is None else -(-(v_freeze - start)//update_every)
     rule = rules.soba_rule(hvp, damping, v_optimizer, v_every, curvature_rows, frozen)
-    return adaptive(
-        task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
-        update_every=update_every, optimizer=optimizer, filter=filter, start=start)
+    return adaptive(task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
+                    update_every=update_every, optimizer=optimizer, filter=filter, start=start)
 
 # %% ../../nbs/method/selector.ipynb #eb1b3ead
 class AlgorithmState(NamedTuple):

@@ -124,7 +124,7 @@ def memory_fault(own: SobaSettings) -> str | None:
     if own.v_memory is None: return None
     if own.damping: return f"{memory} and --damping {own.damping} say the same twice: leave out one"
     if own.v_optimizer != "sgd":
-        return f"{memory} needs a known learning rate of v: leave it out, or choose --v-optimizer sgd"
+        return f"{memory} needs a known rate of v: leave it out, or choose --v-optimizer sgd"
     if own.v_memory > .1:
         return f"{memory}: v would remember more than a tenth of the run; choose at most .1"
     return None
