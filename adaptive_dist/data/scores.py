@@ -30,6 +30,7 @@ def cannot_keep(path: Path, error: OSError) -> UsageError:
 # %% ../../nbs/data/scores.ipynb #f8f0cee8
 Score: TypeAlias = Callable[[int, int], Float32[np.ndarray, " block"]]
 
+# %% ../../nbs/data/scores.ipynb #ee609ec6
 def append_scores(path: Path, count: int, score: Score, block: int,
                   seen: Callable[[int], object]) -> None:
     """Compute the scores that are not there; `seen(done)` is told of each block.

@@ -225,6 +225,16 @@ _studies_of_settings: Mapping[str, Study] = {
                         "dds,dds+ema_decay=0,anograd+ema_decay=0"),
 }
 
+# %% ../../nbs/experiments/lm.ipynb #v7a0c001
+_studies_of_v: Mapping[str, Study] = {
+    "freeze": _small("SOBA whose v stays as it is after the first steps",
+                     "uniform,soba,soba+v_freeze=50,soba+v_freeze=100"),
+    "memory": _small("SOBA's v with a memory of a share of the run, and other ways to move it",
+                     "uniform,soba,soba+v_memory=.05,soba+v_optimizer=adam,"
+                     "soba+v_memory=.05+hvp=fisher+curvature_rows=1,"
+                     "soba+v_memory=.05+v_start=100"),
+}
+
 # %% ../../nbs/experiments/lm.ipynb #81102232
 _studies_of_runs: Mapping[str, Study] = {
     "curriculum": _small(
@@ -243,7 +253,7 @@ _studies_of_runs: Mapping[str, Study] = {
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
-    {**_studies_of_methods, **_studies_of_settings, **_studies_of_runs},
+    {**_studies_of_methods, **_studies_of_settings, **_studies_of_v, **_studies_of_runs},
     build_synthetic=synthetic_lm, costs=LM_COSTS)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
-           'SelectorState', 'SelectorInfo', 'make_learn', 'at_intervals', 'adaptive', 'dds', 'anograd', 'soba',
-           'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'algorithm_step', 'make_step']
+           'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told', 'adaptive', 'dds',
+           'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'algorithm_step',
+           'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
 from .problem import Batch, Params, Task, batch_rows, rows
-from .rules import Losses, Rule
+from .rules import Equation, Losses, Rule
 from .weighting import Alpha, Weighting, init_weighting, relative_entropy
 
 # %% ../../nbs/method/selector.ipynb #a3a6be61
@@ -36,6 +37,8 @@ class Selector(NamedTuple):
     - `network(state) -> alpha`: parameters of the weighting network in a state, to be stored;
       `None` where there is none
     - `name`: what results call it
+    - `direction(state, g_s, g_w) -> u`, `equation`: as of a [rule](rules.ipynb), for
+      [probes](probes.ipynb); `None` where there is no direction
     """
     init: Callable[[PRNGKeyArray, Params, Batch], Any]
     select: Callable[[Any, PRNGKeyArray, Batch], Selection]
@@ -43,6 +46,8 @@ class Selector(NamedTuple):
     score: Callable[[Any, Batch], Float[Array, " batch"]] | None = None
     network: Callable[[Any], Alpha] | None = None
     name: str = "custom"
+    direction: Callable[[Any, Params, Params], Params] | None = None
+    equation: Equation | None = None
 
 # %% ../../nbs/method/selector.ipynb #4e6f659f
 def check_counts(**counts: int) -> None:
@@ -118,7 +123,8 @@ class SelectorInfo(NamedTuple):
     rule: Any
 
 # %% ../../nbs/method/selector.ipynb #06fa9aab
-def _correlation(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
+def correlation(a: Float[Array, " n"], b: Float[Array, " n"]) -> Float[Array, ""]:
+    "Pearson's correlation; 0 if one side is constant."
     a, b = a - a.mean(), b - b.mean()
     return a @ b/jnp.maximum(jnp.linalg.norm(a)*jnp.linalg.norm(b), jnp.finfo(a.dtype).tiny)
 
@@ -146,16 +152,19 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         alignments, rule_state, rule_info = judged
         gradient, = pull_back(jax.grad(rules.weighted_alignment)(scores, alignments))
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.alpha)
-        info = SelectorInfo(relative_entropy(scores), _correlation(scores, -alignments),
+        info = SelectorInfo(relative_entropy(scores), correlation(scores, -alignments),
                             optax.tree.norm(gradient), rule_info)
         alpha = optax.apply_updates(state.alpha, updates)
         return SelectorState(alpha, opt_state, rule_state, state.step + 1), info
     return learn
 
 # %% ../../nbs/method/selector.ipynb #75b44a33
-def at_intervals(learn: Learn, update_every: int) -> Learn:
-    "Learn at the first of every `update_every` updates; at the others count, and see nothing."
-    if update_every == 1: return learn
+def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
+    """Learn at the first of every `update_every` updates; at the others count, and see nothing.
+
+    The first `start` updates learn nothing either.
+    """
+    if update_every == 1 and not start: return learn
     def update(state: SelectorState, key: PRNGKeyArray, params: Params, big_batch: Batch,
                specific_batch: Batch) -> tuple[SelectorState, SelectorInfo]:
         def now(state: SelectorState) -> tuple[SelectorState, SelectorInfo]:
@@ -164,8 +173,20 @@ def at_intervals(learn: Learn, update_every: int) -> Learn:
             _, info = jax.eval_shape(now, state)
             unseen = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), info)
             return state._replace(step=state.step + 1), unseen
-        return jax.lax.cond(state.step % update_every == 0, now, skip, state)
+        is_time = (state.step >= start) & ((state.step - start) % update_every == 0)
+        return jax.lax.cond(is_time, now, skip, state)
     return update
+
+# %% ../../nbs/method/selector.ipynb #d9c1b71e
+def told(rule: Rule, update_every: int) -> dict[str, Any]:
+    "`direction` and `equation` of a selector that follows a rule."
+    if rule.direction is None: return {}
+    ask, equation = rule.direction, rule.equation
+    def direction(state: SelectorState, g_s: Params, g_w: Params) -> Params:
+        return ask(state.rule, g_s, g_w)
+    if equation:
+        equation = equation._replace(rate=equation.rate/update_every)
+    return dict(direction=direction, equation=equation)
 
 # %% ../../nbs/method/selector.ipynb #0f500176
 def adaptive(
@@ -175,15 +196,18 @@ def adaptive(
     update_every: int = 1,              # steps between updates of the weighting network
     optimizer: optax.GradientTransformation | None = None,  # of the network: Adam at 1e-3
     filter: Filter = filtering.gumbel_top_k,
+    start: int = 0,                     # steps before the network and the rule begin to learn
 ) -> Selector:
     """Algorithm 1 of Grangier et al. 2024 with a rule and a filter of your choice.
 
-    Raises `ValueError` for sizes below 1, and on first use for a loss or a score that is not one
-    number per example, and for a big batch with fewer rows than are to be drawn from it.
+    Rows count the same until `start`. Raises `ValueError` for sizes below 1, and on first use for a
+    loss or a score that is not one number per example, and for a big batch with fewer rows than are
+    to be drawn from it.
     """
     generic_rows = batch_size if generic_rows is None else generic_rows
     optimizer = optax.adam(1e-3) if optimizer is None else optimizer
     check_counts(batch_size=batch_size, generic_rows=generic_rows, update_every=update_every)
+    if start < 0: raise ValueError(f"start={start!r} must be at least 0")
 
     def init(key: PRNGKeyArray, params: Params, example_batch: Batch) -> SelectorState:
         problem.check_loss("generic", task.generic, params, example_batch)
@@ -194,13 +218,17 @@ def adaptive(
 
     def select(state: SelectorState, key: PRNGKeyArray, big_batch: Batch) -> Selection:
         check_size(big_batch, batch_size)
-        return filter(key, weighting.score(state.alpha, big_batch), batch_size)
+        scores = weighting.score(state.alpha, big_batch)
+        if start:
+            scores = jnp.where(state.step < start, 0., scores)
+        return filter(key, scores, batch_size)
 
     def score(state: SelectorState, batch: Batch) -> Float[Array, " batch"]:
         return weighting.score(state.alpha, batch)
 
-    update = at_intervals(make_learn(task, weighting, rule, optimizer, generic_rows), update_every)
-    return Selector(init, select, update, score, network=lambda state: state.alpha)
+    learn = make_learn(task, weighting, rule, optimizer, generic_rows)
+    return Selector(init, select, at_intervals(learn, update_every, start), score,
+                    network=lambda state: state.alpha, **told(rule, update_every))
 
 # %% ../../nbs/method/selector.ipynb #57aaec4a
 def dds(
@@ -240,22 +268,23 @@ def anograd(
 def soba(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
-    filter: Filter = filtering.gumbel_top_k,
+    filter: Filter = filtering.gumbel_top_k, start: int = 0,
     hvp: rules.HVP = "exact",           # the way to the Hessian product
     damping: float = 0.,                # Tikhonov's lambda, in units of curvature
-    v_optimizer: optax.GradientTransformation | None = None,  # SGD of rate 0.01 by default
+    v_optimizer: optax.GradientTransformation | float = 1e-2,  # a number: rate of plain SGD
     v_every: int = 1,                   # updates of the weighting network between updates of v
     curvature_rows: float = 1.,         # share of the generic rows that the Hessian product sees
+    v_freeze: int | None = None,        # steps after which v stays as it is; none: never
 ) -> Selector:
     r"""SOBA: judged along $u=v$, with $v\approx-H^{-1}g_s$ learnt beside the model.
 
-    See `rules.soba_rule`, and `adaptive` for what all rules have in common. Raises `ValueError` for
-    settings out of range. Source: Dagréou et al. 2022; Grangier et al. 2024, section 3.
+    See `rules.soba_rule`, and `adaptive` for the rest. Raises `ValueError` for settings out of
+    range. Source: Dagréou et al. 2022; Grangier et al. 2024, section 3.
     """
-    rule = rules.soba_rule(hvp, damping, v_optimizer, v_every, curvature_rows)
-    return adaptive(
-        task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
-        update_every=update_every, optimizer=optimizer, filter=filter)
+    frozen = None if v_freeze is None else -(-(v_freeze - start)//update_every)
+    rule = rules.soba_rule(hvp, damping, v_optimizer, v_every, curvature_rows, frozen)
+    return adaptive(task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
+                    update_every=update_every, optimizer=optimizer, filter=filter, start=start)
 
 # %% ../../nbs/method/selector.ipynb #eb1b3ead
 class AlgorithmState(NamedTuple):

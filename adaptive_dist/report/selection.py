@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OVERVIEW', 'SELECTION_NOTES', 'row_of', 'prepared_reader', 'next_picks', 'picks_as_text', 'latest_picks', 'Repeats',
            'repeats', 'taken', 'shares_over_time', 'draw_selection', 'selection_figure', 'overview_row', 'overview',
-           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'selection_page',
+           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'probe_tables', 'selection_page',
            'write_selection_report']
 
 # %% ../../nbs/report/selection.ipynb #b5f98405
@@ -34,6 +34,7 @@ from . import finished
 from .curves import png, series
 from .finished import Finished, Scored, read_run
 from .page import page
+from .probed import PROBE_NOTES, draw_probes, late_probes, probe_table
 from .tables import TextTable
 
 # %% ../../nbs/report/selection.ipynb #5b54ccc6
@@ -161,11 +162,15 @@ def draw_selection(run: Finished, left: Any, middle: Any, right: Any) -> None:
 
 # %% ../../nbs/report/selection.ipynb #w0000008
 def selection_figure(runs: Sequence[Finished]) -> Any:
-    "A matplotlib figure with a row of panels per run."
+    "A matplotlib figure with a row of panels per run, and two panels more if any was probed."
     from matplotlib.figure import Figure
-    figure = Figure(figsize=(13, 3.2*len(runs)), layout="constrained")
-    for run, panels in zip(runs, figure.subplots(len(runs), 3, squeeze=False), strict=True):
-        draw_selection(run, *panels)
+    probed = any(late_probes(run.records) for run in runs)
+    figure = Figure(figsize=(21 if probed else 13, 3.2*len(runs)), layout="constrained")
+    for run, panels in zip(runs, figure.subplots(len(runs), 3 + 2*probed, squeeze=False),
+                           strict=True):
+        draw_selection(run, *panels[:3])
+        if probed:
+            draw_probes(run, *panels[3:])
     return figure
 
 # %% ../../nbs/report/selection.ipynb #w0000011
@@ -250,6 +255,12 @@ def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> An
                 rows, scores, data.labels, show, count)
     return answers
 
+# %% ../../nbs/report/selection.ipynb #2f7324bb
+def probe_tables(runs: Sequence[Finished]) -> dict[str, TextTable]:
+    "The table of probes, if any run has them."
+    table = probe_table(runs)
+    return {"Probes": table} if table[1] else {}
+
 # %% ../../nbs/report/selection.ipynb #0ef17a6d
 SELECTION_NOTES = (
     "Picked: the share of each label among the examples trained on since the record before. "
@@ -262,12 +273,13 @@ SELECTION_NOTES = (
 
 def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> str:
     "The page about what runs picked."
-    tables = {"Runs": overview(runs, answers.varied), **answers.examples}
+    tables = {"Runs": overview(runs, answers.varied), **probe_tables(runs), **answers.examples}
     if len(answers.scores) > 1:
         title = "Agreement between runs: rank correlation of their scores"
         tables[title] = agreement_table(answers.scores)
     figure = png(selection_figure(runs))
-    return page("What was picked", command, tables, figure, SELECTION_NOTES, "Pictures")
+    notes = SELECTION_NOTES + (PROBE_NOTES if probe_tables(runs) else ())
+    return page("What was picked", command, tables, figure, notes, "Pictures")
 
 # %% ../../nbs/report/selection.ipynb #w0000023
 def write_selection_report(folders: Sequence[Path | str], load: Callable[[str], TaskSpec],

@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jaxtyping import Array, Float
 
 from ..config.errors import UsageError
@@ -24,7 +23,8 @@ from ..method.selector import Selector
 from .distributed import bounded_device_get, check_rows, make_mesh, scaled
 from .experiment import Experiment, TaskComponents
 from .methods import Preparation, SelectorInputs, find_method
-from .settings import TaskConfig, inverse_sqrt
+from .observe import observer
+from .settings import TaskConfig, adam_of_model
 
 # %% ../../nbs/train/assemble.ipynb #f6de88a8
 def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted: str,
@@ -95,10 +95,11 @@ def assemble(config: TaskConfig, data: Split, components: TaskComponents) -> Exp
     inputs = SelectorInputs(task, components.weighting, data.generic[:1].columns,
                             components.judge)
     preparation = Preparation(config, data, components, assemble)
+    selector = make_selector(config, inputs)
     return Experiment(
-        task=task, selector=make_selector(config, inputs), mesh=mesh,
-        optimizer=optax.adam(inverse_sqrt(config.optimizer), b2=config.optimizer.b2),
-        generic=method.reader(config, data),
+        task=task, selector=selector, mesh=mesh, generic=method.reader(config, data),
+        probe=observer(config, data, components, task, selector, mesh),
+        optimizer=adam_of_model(config.optimizer),
         specific=Batches(data.specific_train, specific_rows, (config.seed, 1), "specific training"),
         prepare=method.prepare and partial(method.prepare, preparation),
         scorer=method.scorer and partial(method.scorer, preparation),

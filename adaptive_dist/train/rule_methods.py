@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['DDS', 'ANOGRAD', 'SOBA', 'RuleSettings', 'shared_arguments', 'GradientRuleSettings', 'dds_selector',
-           'anograd_selector', 'check_anograd', 'SobaSettings', 'soba_selector']
+           'anograd_selector', 'check_anograd', 'SobaSettings', 'damping_of', 'memory_fault', 'check_v',
+           'optimizer_of_v', 'soba_selector']
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000003
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from ..method import filtering, selector as selectors
 from ..method.selector import Selector
 from .methods import Method, SelectorInputs
 from .reference_methods import check_generic_rows, generic_reader
-from .settings import TaskConfig
+from .settings import TaskConfig, adam_of_model
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000005
 @dataclass(frozen=True)
@@ -85,23 +86,80 @@ ANOGRAD = Method("follow the aligned normalised gradient", anograd_selector, gen
 @dataclass(frozen=True)
 class SobaSettings(RuleSettings):
     "Settings of soba."
-    hvp: Literal["exact", "finite_difference", "none"] = setting(
-        "exact", "how the Hessian product is computed")
+    hvp: Literal["exact", "finite_difference", "fisher", "fisher_exact", "none"] = setting(
+        "exact", "how the curvature's product is computed; fisher: of the positive semidefinite "
+        "empirical Fisher matrix, by finite differences")
     damping: float = setting(0., "Tikhonov damping of v (units of curvature)", at_least=0)
-    v_learning_rate: float = setting(.01, "learning rate of v (per step)", above=0)
+    v_memory: float | None = setting(
+        None, "what v remembers, instead of a damping: share of the run, at most .1 (0 to 1)",
+        above=0)
+    v_optimizer: Literal["sgd", "adam"] = setting(
+        "sgd", "what moves v; adam: the model's own optimizer and schedule")
+    v_learning_rate: float = setting(.01, "learning rate of v with sgd (per step)", above=0)
     v_every: int = setting(1, "steps between updates of v (count)", at_least=1)
+    v_start: int | None = setting(
+        None, "steps before v and the weighting network begin to learn (count); none: at once",
+        at_least=1)
+    v_freeze: int | None = setting(
+        None, "steps after which v stays as it is (count); none: never", at_least=1)
     curvature_rows: float = setting(
-        1., "share of the generic rows of a step that the Hessian product sees (0 to 1)",
+        1., "share of the generic rows of a step that the curvature's product sees (0 to 1)",
         above=0, at_most=1)
+
+# %% ../../nbs/train/rule_methods.ipynb #966db7c1
+def damping_of(config: TaskConfig) -> float:
+    r"""Damping $\lambda$ of SOBA, in units of curvature: as set, or from `v_memory`.
+
+    $\lambda=1/(\eta\,m\,n)$ for a share $m$ of the $n$ updates that $v$ sees in a run.
+    """
+    own = config.method_settings
+    if own.v_memory is None: return own.damping
+    updates = own.v_memory*config.steps/(own.v_every*own.update_every)
+    return 1/(own.v_learning_rate*updates)
+
+# %% ../../nbs/train/rule_methods.ipynb #44cee166
+def memory_fault(own: SobaSettings) -> str | None:
+    "What does not fit together about the memory of v, if anything."
+    memory = f"--v-memory {own.v_memory}"
+    if own.v_memory is None: return None
+    if own.damping: return f"{memory} and --damping {own.damping} say the same twice: leave out one"
+    if own.v_optimizer != "sgd":
+        return f"{memory} needs a known rate of v: leave it out, or choose --v-optimizer sgd"
+    if own.v_memory > .1:
+        return f"{memory}: v would remember more than a tenth of the run; choose at most .1"
+    return None
+
+# %% ../../nbs/train/rule_methods.ipynb #2074040f
+def check_v(config: TaskConfig, dtype: str) -> None:
+    """`UsageError` for settings of v that do not fit together, and as `check_generic_rows`.
+
+    Finite differences of rounded losses are refused for the Fisher product.
+    """
+    check_generic_rows(config, dtype)
+    own = config.method_settings
+    fault = memory_fault(own)
+    if own.hvp == "fisher" and dtype != "float32":
+        fault = (f"--hvp fisher is mostly rounding in {dtype}: choose --dtype float32, or "
+                 "--hvp fisher_exact")
+    if own.v_freeze is not None and own.v_freeze <= (own.v_start or 0):
+        fault = f"--v-freeze {own.v_freeze} comes before --v-start {own.v_start}: v would stay 0"
+    if fault: raise UsageError(fault)
+
+# %% ../../nbs/train/rule_methods.ipynb #5ba870ca
+def optimizer_of_v(config: TaskConfig) -> optax.GradientTransformation | float:
+    "What moves v: a rate of plain SGD, or the Adam that the model has, with its schedule."
+    own = config.method_settings
+    return own.v_learning_rate if own.v_optimizer == "sgd" else adam_of_model(config.optimizer)
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000016
 def soba_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     "SOBA as the settings have it."
     own = config.method_settings
     return selectors.soba(
-        hvp=own.hvp, damping=own.damping, v_optimizer=optax.sgd(own.v_learning_rate),
-        v_every=own.v_every, curvature_rows=own.curvature_rows, **shared_arguments(config, inputs))
+        hvp=own.hvp, damping=damping_of(config), v_optimizer=optimizer_of_v(config),
+        v_every=own.v_every, curvature_rows=own.curvature_rows, v_freeze=own.v_freeze,
+        start=own.v_start or 0, **shared_arguments(config, inputs))
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000017
 SOBA = Method("follow the specific gradient seen through the inverse Hessian", soba_selector,
-              generic_reader, SobaSettings, check=check_generic_rows)
+              generic_reader, SobaSettings, check=check_v)

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
-           'last_share', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage', 'fine_tune_stage',
-           'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
+           'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage',
+           'fine_tune_stage', 'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -31,7 +31,7 @@ from .experiment import Experiment, begin, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
 from .health import Collapse
-from .loop import Progress, TrainState, make_chunk, train
+from .loop import Progress, TrainState, is_due, make_chunk, train
 from .metrics import Metrics, read_metrics
 from .settings import RunConfig
 
@@ -116,6 +116,14 @@ def last_share(records: list[dict[str, Any]], steps: int) -> dict[str, float]:
     total = sum(n for _, n in last)
     return {label: sum(share[label]*n for share, n in last)/total for label in last[0][0]}
 
+# %% ../../nbs/train/run.ipynb #19417c80
+def probe_memory(out: Path, experiment: Experiment, state: TrainState) -> Any:
+    "What the next probe compares with: as kept at the step of the state, or nothing yet."
+    if experiment.probe is None: return None
+    fresh = experiment.probe.memory(state.params)
+    folder, at = out/"probes", int(state.step)
+    return load_state(folder, fresh, at) if at in saved_steps(folder) else fresh
+
 # %% ../../nbs/train/run.ipynb #d4f3c0dd
 def with_trace(chunks: Iterator[Progress], folder: Path | None) -> Iterator[Progress]:
     "The chunks as they come; a JAX trace of the second dispatch goes to `folder`, if one is given."
@@ -131,10 +139,12 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
               seconds: float) -> Iterator[Progress]:
     "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
     chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
+    look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
-                   seconds=seconds, put=experiment.put)
+                   probe=look, probe_every=config.probe_every or config.evaluate_every,
+                   memory=probe_memory(out, experiment, state), seconds=seconds, put=experiment.put)
     return with_trace(chunks, out/"profile" if config.profile else None)
 
 # %% ../../nbs/train/run.ipynb #n0000009
@@ -147,16 +157,18 @@ def show_progress(bar: Any, now: Progress, warning: str | None) -> None:
     bar.set_postfix(shown, refresh=False)
 
 # %% ../../nbs/train/run.ipynb #n0000010
-def keep(config: RunConfig, experiment: Experiment, state: TrainState, before: int,
+def keep(config: RunConfig, experiment: Experiment, now: Progress, before: int,
          out: Path) -> None:
     """Store the weighting network and a checkpoint, if it is time.
 
     `before` is the step of the last call.
     """
-    at, every = int(state.step), config.checkpoint_every
-    store_weighting(config.store_weighting_every, out, experiment, state)
-    if at == config.steps or at//every > before//every:
-        save_state(out/"checkpoints", at, state, keep=config.keep_checkpoints)
+    at = int(now.state.step)
+    store_weighting(config.store_weighting_every, out, experiment, now.state)
+    if not is_due(at, at - before, config.checkpoint_every, config.steps): return
+    if now.memory is not None:
+        save_state(out/"probes", at, now.memory, keep=config.keep_checkpoints)
+    save_state(out/"checkpoints", at, now.state, keep=config.keep_checkpoints)
 
 # %% ../../nbs/train/run.ipynb #365eac6e
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
@@ -176,7 +188,7 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
             if metrics:
                 metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
             show_progress(bar, now, collapse.seen(now.record))
-            keep(config, experiment, now.state, at, out)
+            keep(config, experiment, now, at, out)
             at, state = now.record["step"], now.state
     return state
 

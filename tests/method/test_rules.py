@@ -1,4 +1,6 @@
 "Every gradient against an oracle that does not share its code: closed forms, finite differences."
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -227,6 +229,99 @@ def test_v_every_holds_v_between_updates(language):
         _, state, info = judge(state)
         norms.append(float(info.residual))
     assert np.isnan(norms).tolist() == [False, True, True]*2
+
+
+@pytest.mark.parametrize("hvp", ["fisher", "fisher_exact"])
+def test_fisher_product_meets_explicit_per_example_gradients(hvp, float64):
+    params, generic, specific, losses = tanh_network(jax.random.key(0))
+    scores = jax.random.normal(jax.random.key(1), (12,), jnp.float64)
+    seen = observed(params, generic, specific, losses, scores)
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    v = jax.random.normal(jax.random.key(2), flat.shape, jnp.float64)
+    rows = [jax.tree.map(lambda x, i=i: x[i:i + 1], generic) for i in range(12)]
+    gradients = [jax.grad(lambda p, row=row: losses(unravel(p), row)[0])(flat) for row in rows]
+    weights = jax.nn.softmax(scores)
+    product = sum(w*g*(g @ v) for w, g in zip(weights, gradients, strict=True))
+    alignments, found = rules.alignments_and_product(seen, params, unravel(v), hvp, 1.)
+    found = jax.flatten_util.ravel_pytree(found)[0]
+    close = dict(rtol=1e-9) if hvp == "fisher_exact" else dict(rtol=2e-3, atol=2e-3)
+    np.testing.assert_allclose(alignments, jnp.stack(gradients) @ v, **close)
+    np.testing.assert_allclose(found, product, **close)
+    assert found @ v > 0
+
+
+@pytest.mark.parametrize("share", [.25, .5])
+def test_fisher_product_of_some_rows_is_that_of_these_rows(share, float64):
+    params, generic, specific, losses = tanh_network(jax.random.key(0))
+    scores = jnp.linspace(-1., 1., 12, dtype=jnp.float64)
+    count = round(12*share)
+    some = jax.tree.map(lambda x: x[:count], generic)
+    whole = observed(params, generic, specific, losses, scores)
+    few = observed(params, some, specific, losses, scores[:count])
+    v = jax.tree.map(jnp.ones_like, params)
+    alignments, product = rules.alignments_and_product(whole, params, v, "fisher_exact", share)
+    mine, wanted = rules.alignments_and_product(few, params, v, "fisher_exact", 1.)
+    np.testing.assert_allclose(alignments[:count], mine, rtol=1e-12)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), product, wanted)
+    assert alignments.shape == (12,)
+
+
+def test_v_with_adam_is_adam_written_out():
+    problem, n = random_quadratic(jax.random.key(0), n=6, d=3), 6
+    alpha, theta = jnp.linspace(-1, 1, n), jnp.ones(3)
+    everything = {"index": jnp.arange(n)}
+    losses = Losses(lambda p, rows=slice(None): problem.task.generic(p, everything, None)[rows],
+                    lambda p: problem.task.specific(p, jnp.zeros(1), None), alpha)
+    def schedule(step): return .1*jnp.minimum((step + 1)/4, ((step + 1)/4)**-.5)
+    rule = rules.soba_rule(v_optimizer=optax.adam(schedule, b2=.98))
+    state = rule.init(theta)
+    for _ in range(8):
+        alignments, state, _ = rule.judge(state, theta, losses)
+    hessian = np.asarray(problem.hessian(alpha), np.float64)
+    g_s = np.asarray(problem.specific_curvature @ (theta - problem.target), np.float64)
+    v, m, s = np.zeros(3), np.zeros(3), np.zeros(3)
+    for t in range(9):  # the first judgement moves v twice
+        before = v
+        residual = hessian @ v + g_s
+        m, s = .9*m + .1*residual, .98*s + .02*residual**2
+        scaled = m/(1 - .9**(t + 1))/(np.sqrt(s/(1 - .98**(t + 1))) + 1e-8)
+        v = v - float(schedule(t))*scaled
+    np.testing.assert_allclose(state.v, v, rtol=1e-4)
+    pulls = np.einsum("nij,nj->ni", problem.curvatures, theta - problem.centres)
+    np.testing.assert_allclose(alignments, pulls @ before, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("damping", [.5, 2.])
+def test_v_arrives_at_the_damped_fisher_solution(damping, float64):
+    params, generic, specific, losses = tanh_network(jax.random.key(0))
+    seen = observed(params, generic, specific, losses, jnp.zeros(12))
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    gradients = jax.jacrev(lambda p: losses(unravel(p), generic))(flat)
+    g_s = jax.grad(lambda p: losses(unravel(p), specific).mean())(flat)
+    fisher = gradients.T @ gradients/12 + damping*jnp.eye(flat.size)
+    rate = 1/float(jnp.linalg.eigvalsh(fisher)[-1])
+    rule = rules.soba_rule("fisher_exact", damping=damping, v_optimizer=rate)
+    state, _ = jax.lax.scan(lambda state, _: (rule.judge(state, params, seen)[1], None),
+                            rule.init(params), length=int(20/rate/damping))
+    found = jax.flatten_util.ravel_pytree(state.v)[0]
+    np.testing.assert_allclose(found, -jnp.linalg.solve(fisher, g_s), rtol=1e-5)
+
+
+def test_a_frozen_v_stays_and_goes_on_judging(language):
+    params, losses = language
+    rule = rules.soba_rule(v_freeze=2)
+    judge = jax.jit(lambda state: rule.judge(state, params, losses))
+    states, residuals = [rule.init(params)], []
+    for _ in range(4):
+        alignments, state, info = judge(states[-1])
+        states.append(state)
+        residuals.append(float(info.residual))
+    assert np.isnan(residuals).tolist() == [False, False, True, True]
+    same = [jax.tree.all(jax.tree.map(jnp.array_equal, a.v, b.v))
+            for a, b in itertools.pairwise(states)]
+    assert same == [False, False, True, True]
+    wanted = rules.exact(losses.generic, params, state.v)
+    np.testing.assert_allclose(alignments, wanted, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize(
