@@ -39,7 +39,9 @@ def about_network(late: Mapping[str, float]) -> str:
 def about_rule(late: Mapping[str, float]) -> str | None:
     "In words, whether what the rule sees lasts from one probe to the next."
     if "rule_persistence" not in late: return None
-    lasts = late["rule_persistence"] > FOLLOWS
+    persistence = late["rule_persistence"]
+    if persistence < -FOLLOWS: return "what the rule sees turns around"
+    lasts = persistence > FOLLOWS
     return "what the rule sees lasts" if lasts else "what the rule sees does not last"
 
 # %% ../../nbs/report/probed.ipynb #q0000013
@@ -91,7 +93,8 @@ PROBE_NOTES = (
     f"Scores that correlate above {FOLLOWS} with what the rule sees follow it. If they do not, "
     "look at the persistence: what does not last from one probe to the next cannot be learnt "
     "(judge by more rows, --generic-rows, or smooth the direction, --ema-decay), and what lasts "
-    "can (raise --weighting-learning-rate).",
+    "can (raise --weighting-learning-rate). A negative persistence is a swing: the network has "
+    "overshot, and the rule now wants the opposite (lower --weighting-learning-rate).",
     f"A residual below {SOLVES} says that v solves part of its equation; at 1 and above it does "
     "not, and its direction is a sum of old gradients. Give it a memory, --v-memory .05, and a "
     "curvature that cannot be negative, --hvp fisher. A v that is old although its memory is short "
