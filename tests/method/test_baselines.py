@@ -154,7 +154,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     scores = np.fromfile(folder/"scores-90", "<f4")
     assert scores.shape == (90,) and scores.std() > 1e-4 and np.allclose(scores, brute, atol=1e-5)
     experiment = LM.build(config)
-    reader, _ = experiment.prepare(False)
+    reader = experiment.prepare(False).reader
     batch = jax.tree.map(lambda x: x[0], reader.at(0, 1))
     picked = experiment.selector.select((), jax.random.key(0), jax.device_put(batch)).picked
     assert set(picked.tolist()) == set(np.argsort(-batch["score"])[:4].tolist())
