@@ -125,14 +125,16 @@ def mean_line(rows: Sequence[Mapping[str, Any]], method: str) -> np.ndarray:
 # %% ../../nbs/report/curves.ipynb #65c1e885
 def draw_goals(ax: Any, rows: Sequence[Mapping[str, Any]], colors: Mapping[str, str]) -> None:
     "Draw uniform sampling's last loss as a line, and a dot where each method first reaches it."
-    for method, color in colors.items():
-        plain = uniform_beside(method, colors)
-        goals = mean_line(rows, plain)[1]
-        if method.split("+")[0] == "uniform" or not goals.size: continue
-        ax.axhline(goals[-1], color=colors[plain], ls="--", lw=.8)
-        work = first_reached(*mean_line(rows, method).tolist(), goals[-1])
-        if work is not None:
-            ax.plot(work, goals[-1], "o", color=color)
+    beside = {m: uniform_beside(m, colors) for m in colors if m.split("+")[0] != "uniform"}
+    goals = {plain: mean_line(rows, plain)[1][-1:].tolist() for plain in beside.values()}
+    for plain, goal in goals.items():
+        for loss in goal:
+            ax.axhline(loss, color=colors[plain], ls="--", lw=.8)
+    for method, plain in beside.items():
+        for loss in goals[plain]:
+            work = first_reached(*mean_line(rows, method).tolist(), loss)
+            if work is not None:
+                ax.plot(work, loss, "o", color=colors[method])
 
 # %% ../../nbs/report/curves.ipynb #d7cd22a8
 PANELS = {"step": "step", "work": "work, in steps of uniform sampling, preparation included",
