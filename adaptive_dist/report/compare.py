@@ -19,6 +19,7 @@ from .curves import curves, png
 from .grid import Job, Variant, flags_of, make_job
 from .page import page
 from .processes import execute
+from .savings import flops_at, with_savings
 from .tables import TextTable, loss_table, markdown, picked_table, write_csv
 
 # %% ../../nbs/report/compare.ipynb #3f6dd449
@@ -35,8 +36,9 @@ def choose(jobs: Sequence[Job]) -> Job:
     return min(jobs, key=validation)
 
 # %% ../../nbs/report/compare.ipynb #z0000001
-COLUMNS = ("steps", "specific_loss", "fine_tuned_specific_loss", "generic_loss",
-           "fine_tuned_generic_loss", "validation_specific_loss", "steps_per_second", "seconds",
+COLUMNS = ("flops_per_step", "preparation_flops", "steps", "specific_loss",
+           "fine_tuned_specific_loss", "generic_loss", "fine_tuned_generic_loss",
+           "validation_specific_loss", "steps_per_second", "seconds",
            "preparation_seconds", "compile_seconds", "peak_memory_bytes", "device")
 
 # %% ../../nbs/report/compare.ipynb #z0000002
@@ -64,16 +66,22 @@ def record(job: Job) -> dict[str, Any]:
 def points(job: Job) -> list[dict[str, Any]]:
     """What a run adds to `curves.csv`.
 
-    The specific validation loss by step, and by seconds of training and preparation.
+    The specific validation loss by step, and by seconds of training and preparation and their
+    floating-point operations, which are empty if nobody knows.
     """
-    before = (job.result() or {}).get("preparation_seconds") or 0.
+    result = job.result() or {}
+    before = result.get("preparation_seconds") or 0.
     return [{"target": job.target, "method": job.variant, "seed": job.seed, "step": r["step"],
-             "seconds": round(before + r["seconds"], 2),
+             "seconds": round(before + r["seconds"], 2), "flops": flops_at(result, r["step"]),
              "specific_loss": round(r["specific_loss"], 5)}
             for r in read_metrics(job.folder) if "specific_loss" in r]
 
 # %% ../../nbs/report/compare.ipynb #86123e2d
 COMPARISON_NOTES = (
+    "The first columns say what a method saves: how many times fewer steps, floating-point "
+    "operations (work) and seconds of training than uniform sampling it takes to reach the last "
+    "validation loss of uniform sampling with the same seed. Preparation counts. Below 1 uniform "
+    "sampling is cheaper; an empty cell means that the loss is never reached.",
     "Losses are on test data that chose nothing. Mean and standard error over seeds.",
     "Gains are paired by seed: the loss of uniform sampling minus the method's. Fine-tuning and "
     "settings were chosen on validation data.",
@@ -96,7 +104,8 @@ def write_report(out: Path, title: str, command: str, units: str, jobs: Sequence
     These are `results.csv`, `curves.csv`, `table.md`, `curves.png` and `report.html`. `units` are
     those of the loss.
     """
-    records, loss_curves = [record(j) for j in jobs], [point for j in jobs for point in points(j)]
+    loss_curves = [point for j in jobs for point in points(j)]
+    records = with_savings([record(j) for j in jobs], loss_curves)
     write_csv(out/"results.csv", records)
     write_csv(out/"curves.csv", loss_curves)
     losses = {t: loss_table(records, t) for t in dict.fromkeys(r["target"] for r in records)}

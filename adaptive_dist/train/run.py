@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage',
-           'fine_tune_stage', 'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
+           'fine_tune_stage', 'costs_of', 'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -27,11 +27,12 @@ from ..method.problem import Params
 from . import distributed
 from .checkpoint import load_state, save_state, saved_steps
 from .distributed import is_primary, place_state
-from .experiment import Experiment, begin, step_of
+from .experiment import Experiment, begin, planned_step, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
 from .health import Collapse
 from .loop import Progress, TrainState, is_due, make_chunk, train
+from .methods import Prepared
 from .metrics import Metrics, read_metrics
 from .settings import RunConfig
 
@@ -205,9 +206,19 @@ def fine_tune_stage(config: RunConfig, experiment: Experiment, out: Path,
     losses = {f"fine_tuned_{name}": loss for name, loss in experiment.test(best.params).items()}
     return {**losses, "fine_tuning": {k: v for k, v in best._asdict().items() if k != "params"}}
 
+# %% ../../nbs/train/run.ipynb #9f20d98e
+def costs_of(experiment: Experiment, prepared: Prepared) -> dict[str, float]:
+    """What the result says of costs that no metrics line has.
+
+    `flops_per_step` and `preparation_flops` in floating-point operations, `preparation_seconds`.
+    """
+    return {"flops_per_step": planned_step(experiment),
+            "preparation_flops": prepared.flops, "preparation_seconds": prepared.seconds}
+
 # %% ../../nbs/train/run.ipynb #n0000011
 def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Path,
-                  losses: dict[str, Any], tuned: dict[str, Any], prepared: float) -> dict[str, Any]:
+                  losses: dict[str, Any], tuned: dict[str, Any],
+                  costs: dict[str, float]) -> dict[str, Any]:
     "What `result.json` says: losses on test data, costs, picks, and how the examples were chosen."
     records = read_metrics(out)
     seconds = records[-1]["seconds"]
@@ -215,7 +226,7 @@ def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Pat
             "steps": config.steps, **losses,
             "validation_specific_loss": records[-1]["specific_loss"], **tuned,
             "steps_per_second": config.steps/seconds, "seconds": seconds,
-            "compile_seconds": records[0]["compile_seconds"], "preparation_seconds": prepared,
+            "compile_seconds": records[0]["compile_seconds"], **costs,
             "peak_memory_bytes": peak_memory_bytes(), "device": device(),
             "target_label": experiment.target, "picked_share": last_share(records, config.steps),
             "base_share": experiment.base_share}
@@ -224,20 +235,19 @@ def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Pat
 def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
                progress: bool) -> None:
     "Prepare, train, fine-tune, test, and write the result."
-    prepared = 0.
-    if experiment.prepare:
-        reader, prepared = experiment.prepare(progress)
-        experiment = experiment._replace(generic=reader)
+    prepare = experiment.prepare
+    prepared = prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
+    experiment = experiment._replace(generic=prepared.reader)
     saved = saved_steps(out/"checkpoints")
     state = (restore(out, experiment) if saved
              else place_state(experiment.mesh, begin(config.seed, experiment)[0]))
     if config.steps not in saved:
         state = train_stage(config, experiment, state, out, progress)
     tuned = fine_tune_stage(config, experiment, out, state.params)
-    losses = experiment.test(state.params)
+    losses, costs = experiment.test(state.params), costs_of(experiment, prepared)
     if not is_primary():
         return
-    result = result_of_run(name, config, experiment, out, losses, tuned, prepared)
+    result = result_of_run(name, config, experiment, out, losses, tuned, costs)
     lines = {key: value for key, value in result.items() if isinstance(value, list)}
     write_lines(out, lines)
     write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})

@@ -19,7 +19,7 @@ from adaptive_dist.method.selector import uniform
 from adaptive_dist.models.byte_transformer import ByteTransformer
 from adaptive_dist.train import contrastive
 from adaptive_dist.train.checkpoint import load_state
-from adaptive_dist.train.experiment import begin
+from adaptive_dist.train.experiment import begin, planned_flops, planned_step
 from adaptive_dist.train.run import restore, run
 
 def end(config, out):
@@ -154,7 +154,13 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     scores = np.fromfile(folder/"scores-90", "<f4")
     assert scores.shape == (90,) and scores.std() > 1e-4 and np.allclose(scores, brute, atol=1e-5)
     experiment = LM.build(config)
-    reader, _ = experiment.prepare(False)
+    assert first["flops_per_step"] == planned_step(experiment)
+    # Four steps of training, up to four with either rate of fine-tuning, one block of 256.
+    low, high = 4*planned_step(scoring), 12*planned_step(scoring)
+    forward = planned_flops(model.apply, load_state(folder/"models/fine_tuned", like),
+                            jnp.zeros((256, 32), pieces.dtype))
+    assert low + 2*forward < first["preparation_flops"] < 1.1*(high + 2*forward)
+    reader = experiment.prepare(False).reader
     batch = jax.tree.map(lambda x: x[0], reader.at(0, 1))
     picked = experiment.selector.select((), jax.random.key(0), jax.device_put(batch)).picked
     assert set(picked.tolist()) == set(np.argsort(-batch["score"])[:4].tolist())
@@ -163,6 +169,7 @@ def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeyp
     monkeypatch.setattr(contrastive, "contrast_of", forbidden)
     second, _ = end(change(config, downsampling=8), tmp_path/"other")
     assert second["preparation_seconds"] == first["preparation_seconds"]
+    assert second["preparation_flops"] == first["preparation_flops"]
 
 
 def test_cds_keeps_the_highest_scores():

@@ -23,15 +23,16 @@ GRID = ["compare", "lm", "--preset", "small-target", *SHORT, *OWN, "--fine-tune-
 
 def rows(out):
     "The rows of a comparison's results, without what a clock measured."
+    timed = *CLOCK, "seconds_to_uniform"
     with Path(out, "results.csv").open(newline="") as file:
-        return [{name: value for name, value in row.items() if name not in CLOCK}
+        return [{name: value for name, value in row.items() if name not in timed}
                 for row in csv.DictReader(file)]
 
 
 def losses(out):
-    "The table without its speeds and the command above it."
+    "The table without its times and the command above it."
     table = [line.split(" | ") for line in Path(out, "table.md").read_text().splitlines()[1:]]
-    return [cells[:6] + cells[7:] for cells in table]
+    return [cells[:3] + cells[4:9] + cells[10:] for cells in table]
 
 
 @pytest.mark.slow
@@ -44,6 +45,8 @@ def test_an_interrupted_comparison_ends_with_the_same_table():
         (m, s) for m in METHODS for s in ("0", "1")]
     assert all(float(r["fine_tuned_specific_loss"]) > 0 for r in found)
     assert float(found[2]["picked_share/target"]) > 0
+    assert float(found[0]["flops_per_step"]) > 0 == float(found[2]["preparation_flops"])
+    assert not found[2]["steps_to_uniform"]  # no uniform run has the settings of mixing
     tried = [f"mixing+generic_proportion={value}-0" for value in (".5", ".9")]
     ran = {name: json.loads(Path("whole/target.txt", name, "result.json").read_text())
            for name in tried}
