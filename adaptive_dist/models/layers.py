@@ -33,12 +33,15 @@ class KeysValues(NamedTuple):
 
 # %% ../../nbs/models/layers.ipynb #0eac45cf
 def hidden_logits(
-    queries: int, length: int, mask: Bool[Array, "#batch #queries length"] | None, causal: bool,
+    shape: tuple[int, int], mask: Bool[Array, "#batch #queries length"] | None, causal: bool,
 ) -> Float[Array, "#batch 1 #queries length"]:
-    "What is added to the logits of attention: nothing where it may look, elsewhere -1e30."
-    seen = jnp.ones((1, 1, queries, length), bool)
-    if causal: seen = jnp.tril(seen)
-    if mask is not None: seen = seen & mask[:, None]
+    """What is added to the logits of attention: 0 where it may look, elsewhere -1e30.
+
+    `shape` is the number of queries, and of positions that they may look at.
+    """
+    seen = jnp.ones((1, 1, *shape), bool)
+    seen = jnp.tril(seen) if causal else seen
+    seen = seen if mask is None else seen & mask[:, None]
     return jnp.where(seen, jnp.float32(0), jnp.float32(-1e30))
 
 # %% ../../nbs/models/layers.ipynb #690d8b07
@@ -55,7 +58,7 @@ def heads_first_attention(
     q, k, v = (x.swapaxes(1, 2) for x in (query*query.shape[-1]**-.5, *to))
     exact = jnp.promote_types(q.dtype, jnp.float32)
     logits = jnp.einsum("bhqc,bhkc->bhqk", q, k, preferred_element_type=exact)
-    logits = logits + hidden_logits(*logits.shape[2:], mask, causal)
+    logits = logits + hidden_logits((q.shape[2], k.shape[2]), mask, causal)
     weights = drop(jax.nn.softmax(logits)).astype(v.dtype)
     return jnp.einsum("bhqk,bhkc->bhqc", weights, v).swapaxes(1, 2)
 
