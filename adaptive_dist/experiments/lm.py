@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'text_loss_of', 'lm_task', 'TextWeightingConfig',
            'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge', 'lm_components', 'build_lm', 'synthetic_lm',
-           'picked_lines', 'comparison', 'demo']
+           'authors_preset', 'authors_runs', 'picked_lines', 'comparison', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -101,6 +101,9 @@ def lm_components(config: LMConfig) -> TaskComponents:
     size = config.model
     if size.width % size.heads:
         raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
+    if size.attention == "cudnn" and size.attention_dropout:
+        raise UsageError(f"--attention cudnn cannot drop weights: leave out --attention-dropout "
+                         f"{size.attention_dropout}, or choose --attention xla")
     model = ByteTransformer(size)
     loss = byte_loss(model)
     return TaskComponents(
@@ -132,8 +135,9 @@ def synthetic_lm(config: LMConfig) -> Experiment:
     return assemble(config, data, lm_components(config))
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
-_paper = change(LMConfig(), generic="c4", specific="pile:arxiv", planted=0., specific_size=10_000,
-                specific_limit=20_000)
+_paper_data: Mapping[str, Any] = dict(
+    generic="c4", planted=0., specific_size=10_000, specific_limit=20_000)
+_paper = change(LMConfig(), specific="pile:arxiv", **_paper_data)
 _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(ema_decay=.98),
@@ -160,11 +164,67 @@ _bench = replace(change(_reduced, layers=4, length=128, downsampling=16),
 PUBLISHED: Mapping[str, str] = {  # the targets of the paper, and their sources
     "reuters": "rcv1:rcv1", **{domain: f"pile:{domain}" for domain in PILE_SETS}}
 
+# %% ../../nbs/experiments/lm.ipynb #50524cf3
+_cds_steps = {"reuters": 280_000, "arxiv": 160_000, "gutenberg": 160_000}  # the others: 100,000
+_authors_model: Mapping[str, Any] = dict(
+    positions="sinusoidal", activation="relu", attention_dropout=.1)
+
+def _authors_methods(target: str) -> dict[str, dict[str, Any]]:
+    "What only one method has, as the authors set it on a target."
+    return {
+        "mixing": dict(mixing="two_gradients",
+                       generic_proportion=.95 if target == "europarl" else .9),
+        "cds": dict(cds_steps=_cds_steps.get(target, 100_000), cds_fine_tune_steps=100_000),
+        "soba": dict(hvp="exact", v_optimizer="adam"),
+    }
+
+# %% ../../nbs/experiments/lm.ipynb #92f1c29b
+def authors_preset(target: str) -> LMConfig:
+    "The settings that the authors' runs on one of the published targets have in common."
+    tuned = 220_000 if target == "reuters" else 0
+    return change(
+        LMConfig(method_defaults=_authors_methods(target)), specific=PUBLISHED[target],
+        **_paper_data, **_authors_model, fine_tune_steps=tuned, fine_tune_every=500,
+        fine_tune_patience=440, fine_tune_learning_rate=2e-4, fine_tune_rates=1)
+
+# %% ../../nbs/experiments/lm.ipynb #2ad82c4f
+_DOWNSAMPLING: Mapping[str, Mapping[str, int]] = {  # big batch divided by batch
+    "reuters": dict(soba=128, dds=128, anograd=64, cds=32, classifier=256),
+    "arxiv": dict(soba=128, dds=128, anograd=64, cds=64, classifier=256),
+    "europarl": dict(soba=128, dds=32, anograd=128, cds=32, classifier=256),
+    "freelaw": dict(soba=128, dds=128, anograd=32, cds=64, classifier=256),
+    "gutenberg": dict(soba=128, dds=32, anograd=64, cds=64, classifier=256),
+    "opensubtitles": dict(soba=128, dds=128, anograd=64, classifier=256),
+    "openwebtext2": dict(soba=32, dds=128, anograd=64, cds=32, classifier=64),
+    "pubmed_abstracts": dict(soba=128, dds=128, anograd=128, cds=32, classifier=256),
+    "stackexchange": dict(soba=128, dds=128, anograd=128, cds=64, classifier=256),
+    "wikipedia_en": dict(soba=128, dds=128, anograd=64, cds=32, classifier=256),
+}
+
+# %% ../../nbs/experiments/lm.ipynb #8ea73ad0
+_slow, _long = "+learning_rate=2e-4", "+steps=500000"
+_FURTHER: Mapping[str, Mapping[str, str]] = {  # settings of the authors' runs that stand out
+    "reuters": {"uniform": f"{_long}+fine_tune_learning_rate=2e-3", "dds": _long, "anograd": _long,
+                "cds": _long, "classifier": _slow + _long},
+    "arxiv": {"classifier": _slow}, "freelaw": {"cds": _slow},
+    "opensubtitles": {"dds": _slow}, "openwebtext2": {"dds": _slow}}
+
+def authors_runs(target: str) -> str:
+    "The variants that the authors ran on a published target, with the settings of each."
+    further = _FURTHER.get(target, {})
+    sizes = {method: f"+downsampling={k}" for method, k in _DOWNSAMPLING[target].items()}
+    sizes["classifier"] += f"+generic_rows={128*_DOWNSAMPLING[target]['classifier']}"
+    runs = [method + size + further.get(method, "")
+            for method, size in {"uniform": "", "mixing": "", **sizes}.items()]
+    if target == "opensubtitles":  # Anograd was run twice
+        runs.append(f"anograd+downsampling=32{_slow}")
+    return ",".join(runs)
+
 # %% ../../nbs/experiments/lm.ipynb #d9fd9fcc
 LM_PRESETS: Mapping[str, LMConfig] = {
     "reduced": _reduced,
     "paper": _paper,
-    **{f"paper-{target}": change(_paper, specific=source) for target, source in PUBLISHED.items()},
+    **{f"paper-{target}": authors_preset(target) for target in PUBLISHED},
     "paper-large": change(_paper, width=1024, mlp_width=4096, heads=16),
     "small-target": _small_target,
     "bench": _bench,
@@ -243,17 +303,24 @@ _studies_of_runs: Mapping[str, Study] = {
         "replay+replay_order=shuffled+replay_from={1},replay+replay_order=last+replay_from={1}"),
     "larger": _small("a main model of twice the width",
                      "uniform+width=256+mlp_width=1024,soba+width=256+mlp_width=1024"),
-    "published": Study("the ten published settings",
+    "published": Study("the ten published targets, by Algorithm 1 as it is printed",
                        "uniform,mixing+generic_proportion=.9/.95,classifier+downsampling=256,"
                        "cds+downsampling=32/64,dds+downsampling=32/128,"
                        "anograd+downsampling=32/64/128,soba+downsampling=32/128",
                        tuple(PUBLISHED), "paper"),
 }
 
+# %% ../../nbs/experiments/lm.ipynb #9e64499d
+_studies_of_authors: Mapping[str, Study] = {
+    f"published-{target}": Study(
+        f"the authors' runs on {target}", authors_runs(target), (target,), f"paper-{target}")
+    for target in PUBLISHED}
+
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
-    {**_studies_of_methods, **_studies_of_settings, **_studies_of_v, **_studies_of_runs},
+    {**_studies_of_methods, **_studies_of_settings, **_studies_of_v, **_studies_of_runs,
+     **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf

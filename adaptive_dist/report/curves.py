@@ -132,7 +132,8 @@ def draw_goals(ax: Any, rows: Sequence[Mapping[str, Any]], colors: Mapping[str, 
             ax.axhline(loss, color=colors[plain], ls="--", lw=.8)
     for method, plain in beside.items():
         for loss in goals[plain]:
-            work = first_reached(*mean_line(rows, method).tolist(), loss)
+            spent, losses = mean_line(rows, method)
+            work = first_reached(spent, losses, loss)
             if work is not None:
                 ax.plot(work, loss, "o", color=colors[method])
 

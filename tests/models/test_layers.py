@@ -10,6 +10,7 @@ import pytest
 
 from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from adaptive_dist.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig, pair_loss
+from adaptive_dist.models.layers import KeysValues, heads_first_attention
 from adaptive_dist.models.towers import Towers, TowersConfig, clip_losses
 
 ROWS = jnp.array([[5, 3, 9, 2, 1, 0], [7, 7, 4, 11, 6, 1]], jnp.uint16)
@@ -64,3 +65,40 @@ def test_parameters_and_numbers_are_those_of_stored_runs(made):
     size = sum(float(jnp.abs(x).sum()) for x in jax.tree.leaves(params))
     norm = sum(float((x**2).sum()) for x in jax.tree.leaves(gradient))**.5
     np.testing.assert_allclose([size, *losses, norm], NUMBERS[made], rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype, tolerance", [("float32", 1e-5), ("bfloat16", .05)])
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_and_its_gradient_are_those_of_jax(dtype, tolerance, causal, masked):
+    draw = jax.random.normal(jax.random.key(0), (4, 2, 9, 2, 8)).astype(dtype)
+    mask = jnp.arange(9)[None, None] < jnp.array([4, 9])[:, None, None] if masked else None
+
+    def ours(query, keys, values):
+        return heads_first_attention(query, KeysValues(keys, values), mask, causal)
+
+    def theirs(query, keys, values):
+        heads = None if mask is None else mask[:, None]
+        return jax.nn.dot_product_attention(query, keys, values, mask=heads, is_causal=causal)
+
+    def both(attend):
+        found, back = jax.vjp(attend, *draw[:3])
+        return found, *back(draw[3])
+
+    for mine, other in zip(jax.jit(both, static_argnums=0)(ours),
+                           jax.jit(both, static_argnums=0)(theirs), strict=True):
+        assert mine.dtype == other.dtype == jnp.dtype(dtype)
+        np.testing.assert_allclose(mine.astype(float), other.astype(float), atol=tolerance,
+                                   rtol=tolerance)
+
+
+def test_the_authors_model_drops_attention_weights_in_training_only():
+    kinds = {"positions": "sinusoidal", "activation": "relu", "dropout": 0.}
+    plain, dropped = (ByteTransformer(ByteTransformerConfig(
+        **SMALL, **kinds, mlp_width=12, length=6, attention_dropout=share)) for share in (0., .5))
+    params = jax.jit(dropped.init)(jax.random.key(0), ROWS)
+    names = " ".join(sorted(params["params"]))
+    assert names == "block_0 embedding norm_out"
+    assert (text_loss(plain, params, ROWS) == text_loss(dropped, params, ROWS)).all()
+    first, second = (text_loss(dropped, params, ROWS, jax.random.key(k)) for k in (1, 2))
+    assert (first != second).any() and jnp.isfinite(first).all()
