@@ -30,6 +30,8 @@ def uniform():
     slow(2.2, dict(method="mixing", mixing="two_gradients")),
     slow(1.1, dict(method="cds")),
     (1.3, dict(method="classifier")),
-    slow(1.3, dict(method="importance"))])
+    slow(1.3, dict(method="importance")),
+    slow(1.3, dict(method="online_cds")),
+    slow(1.3, dict(method="online_cds", propose="classifier"))])
 def test_flops_per_step(limit, settings, uniform):
     assert flops(**settings)/uniform < limit
