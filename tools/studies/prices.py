@@ -21,6 +21,8 @@ def main() -> None:
     parser.add_argument("methods", help="variants, as `adaptive-dist compare` has them")
     args = parser.parse_args()
     task = load_task(args.task)
+    if task.build_synthetic is None:
+        parser.error(f"task {args.task} has no random data to count on")
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(["method", "flops_per_step"])
     for variant in variants(args.methods):
