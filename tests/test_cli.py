@@ -116,7 +116,7 @@ def test_bad_commands_end_with_one_line(argv, capsys):
 def check_files(out):
     "What a run of five steps leaves in its folder."
     assert sorted(p.name for p in out.iterdir()) == [
-        "checkpoints", "config.json", "metrics.jsonl", "result.json"]
+        "checkpoints", "config.json", "metrics.jsonl", "probes", "result.json"]
     config = json.loads((out/"config.json").read_text())
     assert config["task"] == "lm" and config["model"]["width"] == 16
     assert config["data"]["generic"] == "texts"

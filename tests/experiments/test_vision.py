@@ -181,6 +181,7 @@ def test_contrastive_selection_scores_do_not_depend_on_the_block():
         np.testing.assert_allclose(whole[k::2], half, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_held_out_numbers_are_means_over_all_rows():
     data, config = prepare_images(tiny().data), tiny()
     components = vision.vision_components(config, data)

@@ -140,6 +140,7 @@ def numpy_loss(params, model, tokens):
     return -np.array([p[t != 0].mean() for p, t in zip(right, tokens, strict=True)])
 
 
+@pytest.mark.slow
 def test_cds_scores_meet_brute_force_and_are_stored_once(tiny, tmp_path, monkeypatch):
     config = change(tiny, method="cds", cds_steps=4, cds_fine_tune_steps=4, fine_tune_every=2,
                     cds_examples=90)

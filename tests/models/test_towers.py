@@ -110,6 +110,7 @@ def weighted(task, params, batch, w, key):
 
 RESNET = {"tower": "resnet", "patch": 2, "text": "bag_of_bytes"}
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [{}, pytest.param(RESNET, marks=pytest.mark.slow)])
 def test_scores_are_float64_finite_differences_of_the_weighted_loss(kinds, float64):
     "a_i is what a little weight on pair i changes of the weighted loss's slope along u."
@@ -167,6 +168,7 @@ def test_a_linear_layer_starts_without_an_opinion_and_learns():
     assert task.specific(params, pictures, None).mean() < .2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", [{}, pytest.param(RESNET, marks=pytest.mark.slow)])
 def test_towers_learn_which_caption_belongs_to_which_picture(kinds):
     model, params, captions = towers(config=TowersConfig(**{**SMALL.__dict__, **kinds}))

@@ -19,7 +19,7 @@ def uniform():
 
 @pytest.mark.parametrize("limit, settings", [
     slow(5.2, dict(method="soba", hvp="exact", curvature_rows=1.)),
-    (3.6, dict(method="soba", hvp="finite_difference", curvature_rows=.5)),
+    slow(3.6, dict(method="soba", hvp="finite_difference", curvature_rows=.5)),
     slow(3.5, dict(method="soba", hvp="fisher", curvature_rows=1.)),
     slow(3.9, dict(method="soba", hvp="fisher_exact", curvature_rows=1.)),
     slow(3.3, dict(method="dds", derivative="exact")),

@@ -81,6 +81,7 @@ def after_line(count, out, process):
         time.sleep(.005)
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit():
     assert finish(start(*LONG, "--out", "whole"))[0] == 0
     again = [*LONG, "--out", "again"]
