@@ -1,7 +1,7 @@
 """Write the docstrings of SciPy to a text file: a target of which the embedded corpus has nothing.
 
     python tools/studies/docstrings.py docstrings.txt
-    adaptive-dist compare lm --study field --targets docstrings ...
+    adaptive-dist compare lm --preset small-target --specific docstrings.txt --seeds 3
 
 One document for each public function, class and method with a docstring of at least 400 characters,
 in the order of their names, each text once. The version is that of the installed package.
