@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
            'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told', 'adaptive', 'dds',
-           'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'algorithm_step',
-           'make_step']
+           'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'descend',
+           'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -326,6 +326,22 @@ def algorithm_keys(key: PRNGKeyArray) -> Key[Array, "3"]:
     "The keys of a step: to select, for the loss, and for the selector's update."
     return jax.random.split(key, 3)
 
+# %% ../../nbs/method/selector.ipynb #247aea3f
+def descend(
+    loss: Callable[[Params], Float[Array, ""]], params: Params, state: optax.OptState,
+    optimizer: optax.GradientTransformation,
+) -> tuple[Params, optax.OptState, Float[Array, ""], Params]:
+    """A step of an optimizer down a loss: parameters, its state, the loss before, the gradient.
+
+    Only leaves with a gradient are differentiated and moved; the optimizer sees no others.
+    """
+    learnable, carried = problem.split_params(params)
+    value, gradient = jax.value_and_grad(
+        lambda p: loss(problem.merge_params(p, carried)))(learnable)
+    updates, state = optimizer.update(gradient, state, learnable)
+    moved = problem.merge_params(optax.apply_updates(learnable, updates), carried)
+    return moved, state, value, gradient
+
 # %% ../../nbs/method/selector.ipynb #a1b2c3d5
 Carry = AlgorithmState | tuple[Params, optax.OptState, Any]
 AlgorithmStep = Callable[[Carry, PRNGKeyArray, Batch, Batch], tuple[AlgorithmState, AlgorithmInfo]]
@@ -344,12 +360,8 @@ def algorithm_step(task: Task, selector: Selector,
         picked, weights = selector.select(selector_state, for_select, big_batch)
         batch = rows(big_batch, picked)
         problem.check_loss("generic", task.generic, params, batch)
-        learnable, carried = problem.split_params(params)
-        def loss(p: Params) -> Float[Array, ""]:
-            return weights @ task.generic(problem.merge_params(p, carried), batch, for_loss)
-        value, gradient = jax.value_and_grad(loss)(learnable)
-        updates, opt_state = optimizer.update(gradient, opt_state, learnable)
-        params = problem.merge_params(optax.apply_updates(learnable, updates), carried)
+        def loss(p: Params) -> Float[Array, ""]: return weights @ task.generic(p, batch, for_loss)
+        params, opt_state, value, gradient = descend(loss, params, opt_state, optimizer)
         selector_state, info = selector.update(
             selector_state, for_update, params, big_batch, specific_batch)
         new = AlgorithmState(params, opt_state, selector_state)

@@ -13,14 +13,15 @@ from typing import Literal
 import optax
 
 from ..config.errors import UsageError
-from ..config.settings import setting
+from ..config.settings import change, setting
 from ..data.readers import Batches
 from ..data.split import Split
 from ..method import baselines, contrast as contrasts
 from ..method.contrast import Judge
 from ..method.selector import Selector
 from .methods import Method, SelectorInputs
-from .settings import TaskConfig, inverse_sqrt
+from .reference_methods import generic_reader
+from .settings import TaskConfig, adam_of_model
 
 # %% ../../nbs/train/contrast_method.ipynb #d6e3c51b
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ class OnlineCdsSettings:
 def candidate_reader(config: TaskConfig, data: Split) -> Batches:
     "Big batches of generic rows: the candidates, or more for the classifier to propose them from."
     own = config.method_settings
-    ratio = own.candidates if own.propose == "uniform" else config.selection.downsampling
-    return Batches(data.generic, config.batch_size*ratio, seed=(config.seed, 0), name="generic")
+    if own.propose == "classifier": return generic_reader(config, data)
+    return generic_reader(change(config, downsampling=own.candidates), data)
 
 # %% ../../nbs/train/contrast_method.ipynb #d38b48d8
 def judge_trainer(config: TaskConfig) -> optax.GradientTransformation:
     "Adam on the schedule of the model, with a learning rate of the judge's own."
-    schedule = replace(config.optimizer, learning_rate=config.method_settings.judge_learning_rate)
-    return optax.adam(inverse_sqrt(schedule), b2=config.optimizer.b2)
+    rate = config.method_settings.judge_learning_rate
+    return adam_of_model(replace(config.optimizer, learning_rate=rate))
 
 # %% ../../nbs/train/contrast_method.ipynb #f07aa366
 def make_judge(config: TaskConfig, inputs: SelectorInputs) -> Judge | None:
