@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Config', 'WORDS', 'RENAMED', 'setting', 'is_group', 'settings', 'nested_settings', 'result_settings', 'is_a',
            'choices', 'allowed', 'limit_fault', 'flag', 'fault', 'check_values', 'check', 'renamed', 'with_names',
-           'unknown', 'change', 'leaves', 'from_nested']
+           'unknown', 'change', 'leaves', 'named_today', 'from_nested']
 
 # %% ../../nbs/config/settings.ipynb #84c12a1b
 import math
@@ -199,11 +199,15 @@ def leaves(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         else:
             yield name, value
 
+# %% ../../nbs/config/settings.ipynb #4568ec4a
+def named_today(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    "Values of nested dictionaries that are settings of a configuration, by their names today."
+    known, found = {f.name for f, _ in settings(config)}, dict(leaves(values))
+    today = {name if name in known else RENAMED.get(name, name): found[name] for name in found}
+    return {name: value for name, value in today.items() if name in known}
+
 # %% ../../nbs/config/settings.ipynb #4568ec48
 def from_nested(config: Config, values: Mapping[str, Any]) -> Config:
     "The configuration with the values of nested dictionaries, as `config.json` has them."
-    found = dict(leaves(values))
-    config = with_names(config, found)
-    known = {f.name for f, _ in settings(config)}
-    today = {name if name in known else RENAMED.get(name, name): found[name] for name in found}
-    return change(config, **{name: value for name, value in today.items() if name in known})
+    config = with_names(config, dict(leaves(values)))
+    return change(config, **named_today(config, values))

@@ -34,6 +34,7 @@ from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, te
 from ..report.curves import plot_curves
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -78,6 +79,10 @@ class LMConfig(TaskConfig):
     weighting: TextWeightingConfig = field(default_factory=TextWeightingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
+
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "text")
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
 def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:

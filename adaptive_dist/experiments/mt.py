@@ -9,7 +9,6 @@ __all__ = ['MT_PRESETS', 'MT_TARGETS', 'MT_STUDIES', 'MT', 'pair_loss_of', 'mt_t
            'Translator', 'run_config', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from ..config.errors import UsageError
+from ..config.files import read_json
 from ..config.settings import change, check, from_nested, setting
 from ..data.embedded.pairs import Pair, single_spaced
 from ..data.pairs import PairsConfig, prepare_pairs
@@ -34,6 +34,7 @@ from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.run import restore, restore_tuned
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -131,6 +132,10 @@ class MTConfig(TaskConfig):
     data: PairsConfig = field(default_factory=PairsConfig)
     model: EncoderDecoderConfig = field(default_factory=EncoderDecoderConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "pairs")
 
 # %% ../../nbs/experiments/mt.ipynb #da069283
 def make_model(config: MTConfig) -> EncoderDecoder:
@@ -284,8 +289,8 @@ class Translator(NamedTuple):
 def run_config(folder: Path) -> MTConfig:
     "The configuration of a run of `adaptive-dist run mt`; `UsageError` if the folder holds none."
     try:
-        values = json.loads((folder/"config.json").read_bytes())
-    except (OSError, ValueError):
+        values = read_json(folder/"config.json", "name a run's folder")
+    except UsageError:
         raise UsageError(f"{folder} holds no run: name a folder that adaptive-dist run mt has "
                          "written") from None
     if values.get("task") != "mt":

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..train.folder import existing_result
+from ..config.settings import nested_settings
+from ..train.folder import data_now, existing_result
 from ..train.metrics import read_metrics
 from ..train.settings import RunConfig
 from .curves import curves, png
@@ -150,8 +151,12 @@ class Comparison(NamedTuple):
 
     def execute(self, jobs: Sequence[Job], together: int, progress: bool) -> None:
         "Run jobs that have no result; `UsageError` for folders that hold other runs."
+        known: dict[str, dict[str, str]] = {}  # sources are the same for many runs
         for job in jobs:
-            existing_result(job.folder, self.task, job.config)
+            data = str(nested_settings(job.config).get("data"))
+            if data not in known and (job.folder/"config.json").exists():
+                known[data] = data_now(job.config, finished=True)
+            existing_result(job.folder, self.task, job.config, known.get(data))
         execute(jobs, self.command, together, progress)
 
 # %% ../../nbs/report/compare.ipynb #401ecf39

@@ -6,7 +6,6 @@
 __all__ = ['Finished', 'read_run', 'finished_config', 'finished_experiment', 'Scored', 'score_in_blocks', 'open_scores']
 
 # %% ../../nbs/report/finished.ipynb #q0000003
-import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config.errors import UsageError
-from ..config.files import file_of
+from ..config.files import file_of, read_json
 from ..config.settings import change, from_nested
 from ..data.readers import wrapped_block
 from ..data.table import Rows
@@ -50,8 +49,8 @@ def read_run(folder: Path | str) -> Finished:
     "The run in a folder; `UsageError` if there is none, or one without metrics."
     folder = Path(folder)
     try:
-        settings = json.loads((folder/"config.json").read_bytes())
-    except (OSError, ValueError):
+        settings = read_json(folder/"config.json", "name a run's folder")
+    except UsageError:
         raise UsageError(f"{folder} is no run folder: it has no readable config.json") from None
     try:
         records = read_metrics(folder)
@@ -60,7 +59,8 @@ def read_run(folder: Path | str) -> Finished:
     if not records:
         raise UsageError(f"{folder} holds no metrics yet: let the run go on first")
     path = folder/"result.json"
-    result = json.loads(path.read_bytes()) if path.exists() else {}
+    again = "delete it, and the run's command makes it again"
+    result = read_json(path, again) if path.exists() else {}
     label = str(settings.get("data", {}).get("specific")).split(":")[-1]  # before results named it
     target = result.get("target_label") or (label if label in records[-1]["picked_share"] else None)
     name = f"{result.get('method', settings['method'])}-{settings['seed']}"

@@ -95,6 +95,7 @@ class Experiment(NamedTuple):
     - `scorer()`: a function that scores the examples of a batch, for a method whose selector can
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
+    - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -116,6 +117,7 @@ class Experiment(NamedTuple):
     weighting: Weighting | None = None
     scorer: Callable[[], Callable[[Batch], Float[Array, " batch"]]] | None = None
     probe: Observer | None = None
+    fingerprints: Mapping[str, str] = {}
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."

@@ -10,7 +10,6 @@ __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting'
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
 import importlib.util
-import json
 import os
 import resource
 import sys
@@ -21,7 +20,7 @@ from typing import Any, TypeVar
 import jax
 
 from ..config.errors import UsageError
-from ..config.files import write_json, write_lines
+from ..config.files import read_json, write_json, write_lines
 from ..config.settings import check, nested_settings
 from ..method.problem import Params
 from . import distributed
@@ -254,10 +253,12 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
 
 # %% ../../nbs/train/run.ipynb #d272f733
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
-    "Write what a run begins with; `UsageError` if another run has used the folder meanwhile."
-    existing_result(out, name, config)
+    "Write what a run begins with; `UsageError` if another run, or on other data, was there."
+    data = experiment.fingerprints
+    existing_result(out, name, config, data)
     write_lines(out, experiment.files)
-    write_json(out/"config.json", {"task": name, **nested_settings(config)})
+    known = {"fingerprints": data} if data else {}
+    write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
 
 # %% ../../nbs/train/run.ipynb #n0000013
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
@@ -272,12 +273,13 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
             return result
         experiment = build(config)
         check_possible(config, experiment)
+        data = {**experiment.fingerprints, **config.fingerprints()}
     except BaseException:
         with contextlib.suppress(OSError):
             for folder in new:
                 folder.rmdir()
         raise
-    return experiment
+    return experiment._replace(fingerprints=data)
 
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,
@@ -298,4 +300,4 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
             write_beginning(name, config, found, out)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")
-        return json.loads((out/"result.json").read_bytes())
+        return read_json(out/"result.json", "run again")

