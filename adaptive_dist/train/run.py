@@ -4,18 +4,20 @@
 
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
-           'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage',
-           'fine_tune_stage', 'costs_of', 'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
+           'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
+           'written_record', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates', 'result_of_run',
+           'run_stages', 'write_beginning', 'built', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
 import importlib.util
+import math
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
@@ -29,8 +31,8 @@ from .distributed import is_primary, place_state
 from .experiment import Experiment, begin, planned_step, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
-from .health import Collapse
-from .loop import Progress, TrainState, is_due, make_chunk, train
+from .health import DIVERGED, Diverged, Health, about_divergence, divergence, divergence_in
+from .loop import Progress, TrainState, all_finite, is_due, make_chunk, skipping, train
 from .methods import Prepared
 from .metrics import Metrics, read_metrics
 from .settings import RunConfig
@@ -138,7 +140,10 @@ def with_trace(chunks: Iterator[Progress], folder: Path | None) -> Iterator[Prog
 def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
               seconds: float) -> Iterator[Progress]:
     "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
-    chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
+    step = step_of(experiment)
+    if config.on_divergence == "skip":
+        step = skipping(step)
+    chunk = make_chunk(step, experiment.selector, len(experiment.labels))
     look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
@@ -148,9 +153,9 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     return with_trace(chunks, out/"profile" if config.profile else None)
 
 # %% ../../nbs/train/run.ipynb #n0000009
-def show_progress(bar: Any, now: Progress, warning: str | None) -> None:
-    "Move the progress bar, and print a warning above it."
-    if warning:
+def show_progress(bar: Any, now: Progress, warnings: Sequence[str]) -> None:
+    "Move the progress bar, and print warnings above it."
+    for warning in warnings:
         bar.write(f"adaptive-dist: {warning}", file=sys.stderr)
     shown = {k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}
     bar.update(len(now.picked))
@@ -170,12 +175,48 @@ def keep(config: RunConfig, experiment: Experiment, now: Progress, before: int,
         save_state(out/"probes", at, now.memory, keep=config.keep_checkpoints)
     save_state(out/"checkpoints", at, now.state, keep=config.keep_checkpoints)
 
+# %% ../../nbs/train/run.ipynb #365eac6a
+def fault_of(config: RunConfig, now: Progress, before: int, lost: int) -> tuple[int, str] | None:
+    """The step at which a run has [diverged](health.ipynb), and what was not finite, if it has.
+
+    `before` is the step of the last call, `lost` the steps without a loss until now, in a row. What
+    a checkpoint is to hold is looked at, too.
+    """
+    at, skip = now.record["step"], config.on_divergence == "skip"
+    found = divergence(now.record, now.finite, skip, lost)
+    due = is_due(at, at - before, config.checkpoint_every, config.steps)
+    if found or not due or jax.jit(all_finite)(now.state.params): return found
+    return at, "parameters"
+
+# %% ../../nbs/train/run.ipynb #365eac6c
+def end_diverged(out: Path, step: int, what: str) -> NoReturn:
+    "End a run that has diverged, with a file that says so: `Diverged`."
+    saved = saved_steps(out/"checkpoints")
+    found = {"step": step, "what": what, "checkpoint": saved[-1] if saved else None}
+    if is_primary():
+        write_json(out/DIVERGED, found)
+    raise Diverged(about_divergence(out, found))
+
+# %% ../../nbs/train/run.ipynb #365eac6f
+def written_record(now: Progress, skip: bool, events: Sequence[Mapping[str, str]]
+                   ) -> dict[str, Any]:
+    "The record of a chunk as `metrics.jsonl` has it: with memory, skipped updates and events."
+    record = {**now.record, "peak_memory_bytes": peak_memory_bytes()}
+    if skip:
+        record["skipped_updates"] = int((~now.finite).sum())
+    if events:
+        record["events"] = list(events)
+    return record
+
 # %% ../../nbs/train/run.ipynb #365eac6e
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
                 progress: bool) -> TrainState:
-    "Train from a state to the end, with metrics, checkpoints and stored networks on the way."
+    """Train from a state to the end, with metrics, checkpoints and stored networks on the way.
+
+    Raises `Diverged` where a loss or a gradient is not finite, unless such updates are skipped.
+    """
     from tqdm.auto import tqdm
-    at, collapse = int(state.step), Collapse()
+    at, skip = int(state.step), config.on_divergence == "skip"
     if at == 0:
         store_weighting(config.store_weighting_every, out, experiment, state)
     with contextlib.ExitStack() as stack:
@@ -183,11 +224,16 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
             out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
         bar = stack.enter_context(tqdm(
             initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
-        spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
+        before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
+        health, spent = Health(before), before[-1]["seconds"] if before else 0.
         for now in chunks_of(config, experiment, state, out, spent):
+            events = health.seen(now.record)
+            fault = fault_of(config, now, at, health.lost)
             if metrics:
-                metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
-            show_progress(bar, now, collapse.seen(now.record))
+                metrics.write(written_record(now, skip, events))
+                metrics.sync()
+            show_progress(bar, now, health.new(events))
+            if fault: end_diverged(out, *fault)
             keep(config, experiment, now, at, out)
             at, state = now.record["step"], now.state
     return state
@@ -214,6 +260,12 @@ def costs_of(experiment: Experiment, prepared: Prepared) -> dict[str, float]:
     return {"flops_per_step": planned_step(experiment),
             "preparation_flops": prepared.flops, "preparation_seconds": prepared.seconds}
 
+# %% ../../nbs/train/run.ipynb #n0000a11
+def skipped_updates(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    "How many updates were left out, if that was asked for."
+    known = [r["skipped_updates"] for r in records if "skipped_updates" in r]
+    return {"skipped_updates": sum(known)} if known else {}
+
 # %% ../../nbs/train/run.ipynb #n0000011
 def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Path,
                   losses: dict[str, Any], tuned: dict[str, Any],
@@ -228,7 +280,7 @@ def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Pat
             "compile_seconds": records[0]["compile_seconds"], **costs,
             "peak_memory_bytes": peak_memory_bytes(), "device": device(),
             "target_label": experiment.target, "picked_share": last_share(records, config.steps),
-            "base_share": experiment.base_share}
+            "base_share": experiment.base_share, **skipped_updates(records)}
 
 # %% ../../nbs/train/run.ipynb #7047bd4f
 def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
@@ -244,6 +296,8 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
         state = train_stage(config, experiment, state, out, progress)
     tuned = fine_tune_stage(config, experiment, out, state.params)
     losses, costs = experiment.test(state.params), costs_of(experiment, prepared)
+    if not math.isfinite(losses["specific_loss"]):
+        end_diverged(out, config.steps, "specific loss on test data")
     if not is_primary():
         return
     result = result_of_run(name, config, experiment, out, losses, tuned, costs)
@@ -256,6 +310,7 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
     "Write what a run begins with; `UsageError` if another run, or on other data, was there."
     data = experiment.fingerprints
     existing_result(out, name, config, data)
+    (out/DIVERGED).unlink(missing_ok=True)
     write_lines(out, experiment.files)
     known = {"fingerprints": data} if data else {}
     write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
@@ -271,6 +326,9 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
         result = claim_run_folder(out, name, check(config))
         if result:
             return result
+        diverged = divergence_in(out)
+        if diverged and config.on_divergence == "stop":
+            raise Diverged(about_divergence(out, diverged))
         experiment = build(config)
         check_possible(config, experiment)
         data = {**experiment.fingerprints, **config.fingerprints()}
@@ -288,7 +346,8 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
 
     Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
     Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings
-    out of range, unusable data, or a folder that cannot be used or written any more.
+    out of range, unusable data, or a folder that cannot be used or written any more, and `Diverged`
+    for a run whose losses are no numbers any more.
     """
     out = Path(out)
     if config.coordinator:

@@ -10,7 +10,7 @@ SMALL = """
     --steps 4 --log-every 2 --evaluate-every 4 --checkpoint-every 2 --fine-tune-steps 0
     --evaluate-examples 16 --no-tensorboard --quiet --weighting-width 8 --weighting-embedding 8
 """.split()  # noqa: SIM905
-WORDS = ["sea", "sky", "rain", "cook", "salt", "pan", "oven", "heap", "list", "sort", "wind", "tide"]
+WORDS = ["sea", "sky", "rain", "cook", "salt", "oven", "heap", "list", "sort", "wind", "tide"]
 
 
 def documents(seed, count, lines=6):
