@@ -31,6 +31,7 @@ from .report.compare import Comparison, compare
 from .report.export import export_scores
 from .report.grid import choice_name, configured, variants
 from .report.selection import write_selection_report
+from .report.tables import number
 from .train.distributed import is_primary
 from .train.folder import finished_on
 from .train.methods import owners
@@ -61,7 +62,7 @@ def add_output(parser: Parser, folder: str, default: str) -> None:
 def losses_in_words(result: dict[str, Any]) -> str:
     "The losses of a result, for a line."
     kinds = ("specific", "generic")
-    losses = ", ".join(f"{kind} loss {result[f'{kind}_loss']:.4f}" for kind in kinds)
+    losses = ", ".join(f"{kind} loss {number(result[f'{kind}_loss'], 4)}" for kind in kinds)
     tuned = result["fine_tuned_specific_loss"]
     losses += "" if tuned is None else f", specific loss {tuned:.4f} after fine-tuning"
     return f"{losses} on test data"

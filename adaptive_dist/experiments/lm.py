@@ -32,6 +32,7 @@ from ..method.weighting import Weighting
 from ..models.byte_convolution import convolution_init, convolution_loss
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves
+from ..report.tables import number
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
 from ..train.folder import fingerprints_of
@@ -349,7 +350,7 @@ def comparison(results: Sequence[Mapping[str, Any]], speed: bool = True) -> str:
     """
     lines = [_line("", [r["method"] for r in results])]
     for kind in ("specific", "generic"):
-        losses = [f"{r[f'{kind}_loss']:.4f}" for r in results]
+        losses = [number(r[f"{kind}_loss"], 4) for r in results]
         lines.append(_line(f"{kind} loss (nats/byte)", losses))
     if speed:
         lines.append(_line("steps per second", [f"{r['steps_per_second']:.1f}" for r in results]))

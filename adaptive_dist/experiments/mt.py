@@ -35,6 +35,7 @@ from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
 from ..train.folder import fingerprints_of
+from ..train.health import Diverged, about_divergence, divergence_in
 from ..train.run import restore, restore_tuned
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -295,6 +296,8 @@ def run_config(folder: Path) -> MTConfig:
                          "written") from None
     if values.get("task") != "mt":
         raise UsageError(f"{folder} holds a run of {values.get('task')}, not of mt: name another")
+    diverged = divergence_in(folder)
+    if diverged: raise Diverged(about_divergence(folder, diverged))
     return from_nested(MTConfig(), values)
 
 # %% ../../nbs/experiments/mt.ipynb #db4dedfd

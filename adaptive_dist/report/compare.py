@@ -7,6 +7,7 @@ __all__ = ['COLUMNS', 'COMPARISON_NOTES', 'MAIN', 'choose', 'record', 'points', 
            'compare']
 
 # %% ../../nbs/report/compare.ipynb #5352daad
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,12 +28,12 @@ from .tables import TextTable, loss_table, markdown, picked_table, write_csv
 def choose(jobs: Sequence[Job]) -> Job:
     """Of several choices for a setting, the best one.
 
-    It has the lowest specific loss on validation data before fine-tuning.
+    It has the lowest specific loss on validation data before fine-tuning; one that has diverged is
+    the last to be chosen.
     """
     def validation(job: Job) -> float:
-        result = job.result()
-        assert result is not None
-        return result["validation_specific_loss"]
+        loss = (job.result() or {}).get("validation_specific_loss")
+        return math.inf if loss is None else loss
 
     return min(jobs, key=validation)
 
@@ -46,18 +47,22 @@ COLUMNS = ("flops_per_step", "preparation_flops", "steps", "specific_loss",
 def record(job: Job) -> dict[str, Any]:
     """What a run adds to `results.csv`.
 
-    Its place in the grid, its losses, costs, further measures and picks.
+    Its place in the grid, its losses, costs, further measures and picks; of a run that has
+    diverged only that.
     """
     result = job.result()
-    assert result is not None
+    place = {"target": job.target, "method": job.variant, "seed": job.seed,
+             "run": f"{job.folder.parent.name}/{job.folder.name}"}
+    if result is None:
+        assert job.diverged()
+        return {**place, **dict.fromkeys(COLUMNS), "diverged": 1}
     tuned, target = result.get("fine_tuning") or {}, result.get("target_label")
     picked, base = result["picked_share"], result["base_share"]
     known = target in base
     further = {name: value for name, value in result.items()
                if isinstance(value, float) and name not in COLUMNS}
-    return {"target": job.target, "method": job.variant, "seed": job.seed,
-            "run": f"{job.folder.parent.name}/{job.folder.name}",
-            **{name: result.get(name) for name in COLUMNS}, "fine_tuning_step": tuned.get("step"),
+    return {**place, **{name: result.get(name) for name in COLUMNS},
+            "fine_tuning_step": tuned.get("step"),
             "target_picked": picked[target] if known else None,
             "target_base": base[target] if known else None,
             **{f"measure/{name}": value for name, value in further.items()},
@@ -68,14 +73,15 @@ def points(job: Job) -> list[dict[str, Any]]:
     """What a run adds to `curves.csv`.
 
     The specific validation loss by step, and by seconds of training and preparation and their
-    floating-point operations, which are empty if nobody knows.
+    floating-point operations, which are empty if nobody knows. Nothing of a run that has diverged.
     """
-    result = job.result() or {}
+    result = job.result()
+    if result is None: return []
     before = result.get("preparation_seconds") or 0.
     return [{"target": job.target, "method": job.variant, "seed": job.seed, "step": r["step"],
              "seconds": round(before + r["seconds"], 2), "flops": flops_at(result, r["step"]),
              "specific_loss": round(r["specific_loss"], 5)}
-            for r in read_metrics(job.folder) if "specific_loss" in r]
+            for r in read_metrics(job.folder) if r.get("specific_loss") is not None]
 
 # %% ../../nbs/report/compare.ipynb #86123e2d
 COMPARISON_NOTES = (
@@ -86,6 +92,7 @@ COMPARISON_NOTES = (
     "Losses are on test data that chose nothing. Mean and standard error over seeds.",
     "Gains are paired by seed: the loss of uniform sampling minus the method's. Fine-tuning and "
     "settings were chosen on validation data.",
+    "A run whose loss or gradient was no finite number any more has diverged and ended there.",
     "The target's share is that of the last tenth of a run; mixing picks from the specific "
     "training set itself.")
 

@@ -162,7 +162,9 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
     priced = {t: in_plain_steps([r for r in rows if r["target"] == t]) for t in targets}
     known = any(r["work"] for mine in priced.values() for r in mine)
     panels = [x for x in PANELS if x != "work" or known]
-    figure = Figure(figsize=(5.5*len(panels), 3.4*len(targets)), layout="constrained")
+    rows_of_panels = max(len(targets), 1)  # every run may have diverged
+    figure = Figure(figsize=(5.5*len(panels), 3.4*rows_of_panels), layout="constrained")
+    if not targets: return figure
     grid = figure.subplots(len(targets), len(panels), squeeze=False)
     for axes, (target, mine) in zip(grid, priced.items(), strict=True):
         for ax, x in zip(axes, panels, strict=True):

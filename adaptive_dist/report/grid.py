@@ -16,6 +16,7 @@ from ..config.arguments import Parser, parse_settings
 from ..config.errors import UsageError
 from ..config.files import read_json
 from ..config.settings import flag, settings
+from ..train.health import DIVERGED
 from ..train.settings import RunConfig
 
 # %% ../../nbs/report/grid.ipynb #739badd1
@@ -71,6 +72,10 @@ class Job(NamedTuple):
         path = self.folder/"result.json"
         if not path.exists(): return None
         return read_json(path, "delete it, and the same command makes it again")
+
+    def diverged(self) -> bool:
+        "Whether the run, or one that it needs, has diverged."
+        return any((folder/DIVERGED).exists() for folder in (self.folder, *self.after))
 
 # %% ../../nbs/report/grid.ipynb #v0000008
 def slug(name: str) -> str:

@@ -35,7 +35,7 @@ from .curves import png, series
 from .finished import Finished, Scored, read_run
 from .page import page
 from .probed import PROBE_NOTES, draw_probes, late_probes, probe_table
-from .tables import TextTable
+from .tables import TextTable, number
 
 # %% ../../nbs/report/selection.ipynb #5b54ccc6
 def row_of(rows: Rows, number: int) -> dict[str, Any]:
@@ -186,8 +186,8 @@ def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
     repeated = ["", "", ""]
     if varied:
         repeated = [f"{varied.offers:.1f}", f"{varied.distinct:.1%}", f"{varied.times:.1f}"]
-    return [run.name, str(last["step"]), f"{last['entropy']:.2f}",
-            f"{last['effective_sample_size']:.1f}", "" if share is None else f"{share:.1%}",
+    return [run.name, str(last["step"]), number(last["entropy"], 2),
+            number(last["effective_sample_size"], 1), "" if share is None else f"{share:.1%}",
             f"{share/base:.1f}" if share is not None and base else "", *repeated]
 
 # %% ../../nbs/report/selection.ipynb #w0000012

@@ -100,15 +100,15 @@ class Diverged(UsageError):
 
 # %% ../../nbs/train/health.ipynb #bb610cb3
 def divergence(record: Mapping[str, Any], finite: Sequence[bool] | np.ndarray, skip: bool,
-               lost: int = 0) -> tuple[int, str] | None:
+               lost: int = 0, most: int = SKIPS) -> tuple[int, str] | None:
     """The step at which a run has diverged, and what was not finite; None for a sound record.
 
     `finite` says it of the loss and gradient of each of its steps. With `skip` their updates were
-    left out, which ends the run only after `SKIPS` steps in a row; `lost` are those until now.
+    left out, which ends the run only after `most` steps in a row; `lost` are those until now.
     """
     if not np.all(finite) and not skip:
         return record["step"] - len(finite) + 1 + int(np.argmin(finite)), "loss or gradient"
-    if lost >= SKIPS:
+    if lost >= most:
         return record["step"], f"loss or gradient of the last {lost} steps"
     names = {"specific_loss": "specific loss on validation data",
              "effective_sample_size": "score of an example"}
