@@ -20,7 +20,7 @@ from typing import Any
 
 import jax
 
-from .config.arguments import Parser, add_settings, from_arguments, parse_settings
+from .config.arguments import Parser, add_settings, from_arguments, parse_settings, path_argument
 from .config.errors import UsageError
 from .config.files import write_json
 from .config.settings import nested_settings, settings
@@ -55,7 +55,8 @@ def add_preset(parser: Parser, task: TaskSpec, argv: Sequence[str],
 # %% ../nbs/commands.ipynb #k0000005
 def add_output(parser: Parser, folder: str, default: str) -> None:
     "Add `--out`, what the folder is of and where it is if nobody says, and `--quiet`."
-    parser.add_argument("--out", type=Path, help=f"folder of the {folder} [runs/{default}]")
+    parser.add_argument("--out", type=path_argument,
+                        help=f"folder of the {folder} [runs/{default}]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 # %% ../nbs/commands.ipynb #k0000006
@@ -91,6 +92,8 @@ def run_command(task: TaskSpec, argv: Sequence[str]) -> None:
     result = run(task.name, config, task.build, out, progress=not arguments["quiet"])
     if is_primary():
         notes = [f"target: {target}"]*bool(target) + [f"see {out}"]
+        left_out = result.get("skipped_updates")
+        notes += [f"{left_out} of {config.steps} updates skipped"]*bool(left_out)
         notes += [f"nothing to do: result of {before}"]*bool(before)
         print(f"{result['method']}: {losses_in_words(result)}; {'; '.join(notes)}")
 
@@ -118,9 +121,10 @@ def report_command(argv: Sequence[str]) -> None:
     "`adaptive-dist report RUN_FOLDER...`: a page about what finished runs picked."
     parser = Parser("adaptive-dist report", description=(
         "What finished runs picked: over time, most and least wanted, agreement."))
-    parser.add_argument("folder", nargs="+", type=Path,
+    parser.add_argument("folder", nargs="+", type=path_argument,
                         help="folder of a run, made by `adaptive-dist run`")
-    parser.add_argument("--out", type=Path, help="HTML file [selection.html in the first folder]")
+    parser.add_argument("--out", type=path_argument,
+                        help="HTML file [selection.html in the first folder]")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.folder[0]/"selection.html"
     command = shlex.join(["adaptive-dist", "report", *argv])
@@ -134,10 +138,11 @@ def score_command(argv: Sequence[str]) -> None:
     "`adaptive-dist score RUN_FOLDER [DATA]`: what a run makes of each generic example."
     parser = Parser("adaptive-dist score", description=(
         "Write the scores that a finished run gives to each example to a Parquet file."))
-    parser.add_argument("folder", type=Path, help="folder of a run whose method gives scores")
+    parser.add_argument("folder", type=path_argument,
+                        help="folder of a run whose method gives scores")
     parser.add_argument("data", nargs="?",
                         help="text to score, as --generic takes it [the run's own generic text]")
-    parser.add_argument("--out", type=Path, default=Path("scores.parquet"),
+    parser.add_argument("--out", type=path_argument, default=Path("scores.parquet"),
                         help="Parquet file [scores.parquet]")
     parser.add_argument("--text", action="store_true", help="write the text of each example too")
     arguments = parser.parse_args(argv)
@@ -237,7 +242,7 @@ def bench_settings(task: TaskSpec, argv: Sequence[str]) -> tuple[Any, dict[str, 
                         help=f"variants, as in uniform,soba+hvp=exact [{task.costs}]")
     parser.add_argument("--rounds", type=int, default=10, help=(
         "rounds in which methods take turns (count); 0: compile only [10]"))
-    parser.add_argument("--out", type=Path, default=Path("bench.json"),
+    parser.add_argument("--out", type=path_argument, default=Path("bench.json"),
                         help="JSON file of the results [bench.json]")
     config, arguments = parse_settings(parser, preset, argv, without=OF_VARIANTS,
                                        hint=variant_hint)
@@ -273,7 +278,7 @@ def demo_command(argv: Sequence[str]) -> None:
     from adaptive_dist.experiments.lm import demo
     parser = Parser("adaptive-dist demo", allow_abbrev=False, description=(
         "Train uniform and SOBA on real text: two losses, what was picked, curves.png."))
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"),
+    parser.add_argument("--out", type=path_argument, default=Path("runs/demo"),
                         help="folder for the two runs and curves.png [runs/demo]")
     parser.add_argument("--steps", type=int, default=1_000,
                         help="training steps of each run (count) [1000]")
@@ -301,7 +306,7 @@ def translate_command(argv: Sequence[str]) -> None:
     from adaptive_dist.experiments.mt import translator
     parser = Parser("adaptive-dist translate", allow_abbrev=False, description=(
         "Translate the lines of the standard input with the model of a run of mt."))
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", type=path_argument, help="folder of the run")
     parser.add_argument("--stage", choices=["trained", "fine_tuned"],
                         help="model to translate with [fine_tuned, if there is one]")
     parser.add_argument("--beam", type=int, help=(

@@ -17,14 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from ..config.errors import UsageError
+from ..config.files import user_path
 from .split import Split, open_split
 
 # %% ../../nbs/data/cache.ipynb #69228f4d
 def cache_root(named: str | None) -> Path:
-    "The folder that holds all caches; none named: $ADAPTIVE_DIST_CACHE, or the user's cache."
+    """The folder that holds all caches; none named: $ADAPTIVE_DIST_CACHE, or the user's cache.
+
+    Raises `UsageError` where none is named and no home folder is known.
+    """
     folder = named or os.environ.get("ADAPTIVE_DIST_CACHE")
-    if folder: return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache")/"adaptive_dist"
+    if folder: return user_path(folder)
+    try:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache"
+    except RuntimeError:
+        raise UsageError("no home folder is known here for the cache: name a folder with --cache "
+                         "or $ADAPTIVE_DIST_CACHE") from None
+    return user_path(home)/"adaptive_dist"
 
 # %% ../../nbs/data/cache.ipynb #80047bbf
 def digest(shape: Mapping[str, Any]) -> str:

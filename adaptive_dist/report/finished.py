@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config.errors import UsageError
-from ..config.files import file_of, read_json
+from ..config.files import file_of, read_json, user_path
 from ..config.settings import change, from_nested
 from ..data.readers import wrapped_block
 from ..data.table import Rows
@@ -59,7 +59,7 @@ def check_sound(folder: Path, result: Mapping[str, Any],
 # %% ../../nbs/report/finished.ipynb #q0000005
 def read_run(folder: Path | str) -> Finished:
     "The run in a folder; `UsageError` if there is none, one without metrics, or a diverged one."
-    folder = Path(folder)
+    folder = user_path(folder)
     try:
         settings = read_json(folder/"config.json", "name a run's folder")
     except UsageError:

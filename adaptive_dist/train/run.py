@@ -22,17 +22,17 @@ from typing import Any, NoReturn, TypeVar
 import jax
 
 from ..config.errors import UsageError
-from ..config.files import read_json, write_json, write_lines
+from ..config.files import read_json, user_path, write_json, write_lines
 from ..config.settings import check, nested_settings
 from ..method.problem import Params
-from . import distributed
+from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
 from .distributed import is_primary, place_state
 from .experiment import Experiment, begin, planned_step, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
-from .health import DIVERGED, Diverged, Health, about_divergence, divergence, divergence_in
-from .loop import Progress, TrainState, all_finite, is_due, make_chunk, skipping, train
+from .health import DIVERGED, SKIPS, Diverged, Health
+from .loop import Progress, TrainState, is_due, make_chunk, train
 from .methods import Prepared
 from .metrics import Metrics, read_metrics
 from .settings import RunConfig
@@ -142,7 +142,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
     step = step_of(experiment)
     if config.on_divergence == "skip":
-        step = skipping(step)
+        step = loop.skipping(step)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels))
     look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
@@ -155,9 +155,9 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
 # %% ../../nbs/train/run.ipynb #n0000009
 def show_progress(bar: Any, now: Progress, warnings: Sequence[str]) -> None:
     "Move the progress bar, and print warnings above it."
+    shown = {k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}
     for warning in warnings:
         bar.write(f"adaptive-dist: {warning}", file=sys.stderr)
-    shown = {k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}
     bar.update(len(now.picked))
     bar.set_postfix(shown, refresh=False)
 
@@ -183,9 +183,10 @@ def fault_of(config: RunConfig, now: Progress, before: int, lost: int) -> tuple[
     a checkpoint is to hold is looked at, too.
     """
     at, skip = now.record["step"], config.on_divergence == "skip"
-    found = divergence(now.record, now.finite, skip, lost)
+    most = min(SKIPS, config.steps)
+    found = health.divergence(now.record, now.finite, skip, lost, most)
     due = is_due(at, at - before, config.checkpoint_every, config.steps)
-    if found or not due or jax.jit(all_finite)(now.state.params): return found
+    if found or not due or jax.jit(loop.all_finite)(now.state.params): return found
     return at, "parameters"
 
 # %% ../../nbs/train/run.ipynb #365eac6c
@@ -195,7 +196,7 @@ def end_diverged(out: Path, step: int, what: str) -> NoReturn:
     found = {"step": step, "what": what, "checkpoint": saved[-1] if saved else None}
     if is_primary():
         write_json(out/DIVERGED, found)
-    raise Diverged(about_divergence(out, found))
+    raise Diverged(health.about_divergence(out, found))
 
 # %% ../../nbs/train/run.ipynb #365eac6f
 def written_record(now: Progress, skip: bool, events: Sequence[Mapping[str, str]]
@@ -225,14 +226,14 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
         bar = stack.enter_context(tqdm(
             initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
         before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
-        health, spent = Health(before), before[-1]["seconds"] if before else 0.
+        watch, spent = Health(before), before[-1]["seconds"] if before else 0.
         for now in chunks_of(config, experiment, state, out, spent):
-            events = health.seen(now.record)
-            fault = fault_of(config, now, at, health.lost)
+            events = watch.seen(now.record)
+            fault = fault_of(config, now, at, watch.lost)
             if metrics:
                 metrics.write(written_record(now, skip, events))
                 metrics.sync()
-            show_progress(bar, now, health.new(events))
+            show_progress(bar, now, watch.new(events))
             if fault: end_diverged(out, *fault)
             keep(config, experiment, now, at, out)
             at, state = now.record["step"], now.state
@@ -326,9 +327,9 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
         result = claim_run_folder(out, name, check(config))
         if result:
             return result
-        diverged = divergence_in(out)
+        diverged = health.divergence_in(out)
         if diverged and config.on_divergence == "stop":
-            raise Diverged(about_divergence(out, diverged))
+            raise Diverged(health.about_divergence(out, diverged))
         experiment = build(config)
         check_possible(config, experiment)
         data = {**experiment.fingerprints, **config.fingerprints()}
@@ -349,13 +350,16 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
     out of range, unusable data, or a folder that cannot be used or written any more, and `Diverged`
     for a run whose losses are no numbers any more.
     """
-    out = Path(out)
+    out = user_path(out)
     if config.coordinator:
         distributed.initialize_distributed(config.coordinator, config.processes, config.process)
-    found = built(name, config, build, out)
-    if isinstance(found, dict): return found
-    with run_folder_lock(out) if is_primary() else contextlib.nullcontext():
+    distributed.devices_here()  # before anything is read
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
+        found = built(name, config, build, out)
+        if isinstance(found, dict): return found
         if is_primary():
+            stack.enter_context(run_folder_lock(out))
             write_beginning(name, config, found, out)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")

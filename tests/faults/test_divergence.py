@@ -2,6 +2,7 @@
 import json
 import math
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ def test_a_run_that_diverges_ends_there(method, capsys):
     for command in (["report", "out"], ["score", "out"], ["score", "out", "g.jsonl"]):
         check_one_line(main(command), capsys.readouterr().err, "out has diverged")
     assert main(small_run("out", *WILD, "--on-divergence", "skip", method=method)) == 2
+    assert "has diverged" in capsys.readouterr().err
 
 
 def poison(monkeypatch, *steps):
@@ -130,7 +132,7 @@ def test_no_number_that_is_missing_ends_a_table():
     lost = [record_of("uniform", 0, diverged=1), record_of("soba", 0, diverged=1)]
     null = [record_of("uniform", 0), record_of("soba", 0)]
     good = [record_of("uniform", 0, specific_loss=2., generic_loss=2., steps_per_second=1.)]
-    for records in (lost, null, good + lost[1:], good + [record_of("uniform", 1, diverged=1)]):
+    for records in (lost, null, good + lost[1:], [*good, record_of("uniform", 1, diverged=1)]):
         _, rows = loss_table(records, "sea")
         page = comparison_page("title", "command", "nats", records, png(curves([])))
         assert ("diverged" in str(rows)) == any("diverged" in r for r in records)
@@ -161,7 +163,7 @@ def test_a_folder_with_nulls_from_before_is_refused_or_shown(capsys):
 def test_events_are_the_same_after_an_interruption(monkeypatch):
     "Jumps of the loss join the metrics, whether the run was interrupted or not."
     from adaptive_dist.train import health
-    monkeypatch.setattr(health.Spike.__init__, "__defaults__", (20, 2, 0., -1.))
+    monkeypatch.setattr(health, "Spike", partial(health.Spike, 20, 2, 0., 0.))
     options = ["--steps", "16"]
     assert main(small_run("whole", *options)) == 0
     events = [r["events"] for r in read_metrics("whole") if "events" in r]
