@@ -142,4 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, interrupt)  # so that a comparison takes its runs with it
     output, errors = Printed(sys.stdout), Printed(sys.stderr, lost=True)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
-        return perform(argv)
+        try:
+            return perform(argv)
+        except SystemExit:  # --help has been printed
+            with contextlib.suppress(Unprinted):
+                output.flush()
+            raise

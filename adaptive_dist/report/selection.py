@@ -64,10 +64,11 @@ def next_picks(folder: Path, experiment: Experiment) -> tuple[int, Rows]:
 def picks_as_text(experiment: Experiment, step: int, rows: Rows, count: int, width: int) -> str:
     "The first `count` of the picked rows, a line each."
     show = experiment.show or str
+    labels = experiment.data.labels if experiment.data else experiment.labels
     lines = [f"picked after step {step}:"]
     for k in range(count):
         text = " ".join(show(row_of(rows, k)).split())
-        lines.append(f"  {experiment.labels[rows['label'][k]]:.20}: {text}"[:width])
+        lines.append(f"  {labels[rows['label'][k]]:.20}: {text}"[:width])
     return "\n".join(lines)
 
 # %% ../../nbs/report/selection.ipynb #w0000004

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..data.split import Split
 from ..data.table import Rows
@@ -77,7 +78,7 @@ class Experiment(NamedTuple):
     - `selector`: how training examples are chosen; results call it by its `name`
     - `generic`, `specific`: readers of training batches; generic ones hold the row's label under
       `"label"`
-    - `labels`: names of the domain labels
+    - `labels`: names of the domain labels, as they are reported
     - `base_share`: share of each label in the generic set
     - `target`: the label of the specific set, if it has one
     - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
@@ -95,6 +96,7 @@ class Experiment(NamedTuple):
     - `scorer()`: a function that scores the examples of a batch, for a method whose selector can
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
+    - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
     task: Task
@@ -118,6 +120,7 @@ class Experiment(NamedTuple):
     scorer: Callable[[], Callable[[Batch], Float[Array, " batch"]]] | None = None
     probe: Observer | None = None
     fingerprints: Mapping[str, str] = {}
+    groups: Int[np.ndarray, " all"] | None = None
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."

@@ -125,18 +125,21 @@ def _scores(selector: Selector, state: Any, batch: Batch) -> Float[Array, " batc
     return selector.score(state, batch)
 
 # %% ../../nbs/train/loop.ipynb #309fde0a
-def make_chunk(step: Step, selector: Selector, labels: int) -> Chunk:
+def make_chunk(step: Step, selector: Selector, labels: int,
+               groups: Int[np.ndarray, " all"] | None = None) -> Chunk:
     """`chunk(state, generic, specific, count) -> (state, info)`, to be jitted with `state` donated.
 
     The stacked batches have a leading row for each of at least `count` steps. Generic ones hold
-    their rows' labels, 0 to `labels` - 1, under `"label"`.
+    their rows' labels, 0 to `labels` - 1, under `"label"`, or what `groups` make such labels of.
     """
+    grouped = None if groups is None else jnp.array(groups)
     def chunk(state: TrainState, generic: Batch, specific: Batch, count: int | Int[Array, ""]
               ) -> tuple[TrainState, ChunkInfo]:
         def one(state, at):
             generic_batch, specific_batch = jax.tree.map(lambda x: x[at], (generic, specific))
             state, info = step(state, generic_batch, specific_batch)
-            picked = jnp.bincount(generic_batch["label"][info.picked], length=labels)
+            label = generic_batch["label"][info.picked]
+            picked = jnp.bincount(label if grouped is None else grouped[label], length=labels)
             return state, (info.loss, info.gradient_norm, picked, info.selector)
         def record(at, carry):
             state, new = one(carry[0], at)

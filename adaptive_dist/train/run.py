@@ -32,6 +32,7 @@ from .experiment import Experiment, begin, planned_step, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
 from .health import DIVERGED, SKIPS, Diverged, Health
+from .labels import about_labels
 from .loop import Progress, TrainState, is_due, make_chunk, train
 from .methods import Prepared
 from .metrics import Metrics, read_metrics
@@ -143,7 +144,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     step = step_of(experiment)
     if config.on_divergence == "skip":
         step = loop.skipping(step)
-    chunk = make_chunk(step, experiment.selector, len(experiment.labels))
+    chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
     look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
@@ -361,6 +362,8 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
         if is_primary():
             stack.enter_context(run_folder_lock(out))
             write_beginning(name, config, found, out)
+            if found.groups is not None:
+                print(f"adaptive-dist: {about_labels(len(found.groups))}", file=sys.stderr)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")
         return read_json(out/"result.json", "run again")
