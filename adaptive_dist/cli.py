@@ -79,7 +79,7 @@ class Printed:
         return len(text)
 
     def flush(self) -> None:
-        self._try(self.stream.flush)
+        self._try(lambda: self.stream.flush())
 
     def _try(self, do: Callable[[], Any]) -> None:
         try:

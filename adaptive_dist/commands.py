@@ -24,6 +24,7 @@ from .config.arguments import Parser, add_settings, from_arguments, parse_settin
 from .config.errors import UsageError
 from .config.files import write_json
 from .config.settings import nested_settings, settings
+from .data.leaks import about_leaks
 from .experiments.registry import load_task
 from .report.bench import bench, costs
 from .report.check import CheckConfig, check_summary, checkup
@@ -93,6 +94,7 @@ def run_command(task: TaskSpec, argv: Sequence[str]) -> None:
     if is_primary():
         notes = [f"target: {target}"]*bool(target) + [f"see {out}"]
         left_out = result.get("skipped_updates")
+        notes += [text for text in [about_leaks(result.get("leaks", {}))] if text]
         notes += [f"{left_out} of {config.steps} updates skipped"]*bool(left_out)
         notes += [f"nothing to do: result of {before}"]*bool(before)
         print(f"{result['method']}: {losses_in_words(result)}; {'; '.join(notes)}")

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.corpora import PILE_SETS
+from ..data.leaks import Shingling
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.text import DataConfig, prepare_text
@@ -116,7 +117,8 @@ def lm_components(config: LMConfig) -> TaskComponents:
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]), judge=byte_judge)
+        show=lambda row: decode(row["tokens"]), judge=byte_judge,
+        shingling=Shingling("tokens", 25, bytes=True))  # about five words
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:

@@ -22,6 +22,7 @@ from ..config.errors import UsageError
 from ..config.files import read_json
 from ..config.settings import change, check, from_nested, setting
 from ..data.embedded.pairs import Pair, single_spaced
+from ..data.leaks import Shingling
 from ..data.pairs import PairsConfig, prepare_pairs
 from ..data.split import Split
 from ..data.table import Rows
@@ -155,7 +156,8 @@ def mt_components(config: MTConfig) -> TaskComponents:
         name="mt", task=mt_task(model),
         weighting=pair_weighting(config.weighting, config.data.vocabulary),
         init_params=lambda key: model.init(key, row, row),
-        example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss)
+        example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss,
+        shingling=Shingling("source", 4))
 
 # %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,

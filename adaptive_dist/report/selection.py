@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from ..config.errors import UsageError
 from ..config.files import write_text
+from ..data.leaks import about_leaks
 from ..data.readers import evenly_spaced
 from ..data.table import Rows
 from ..method.check.estimates import rank_correlation
@@ -279,7 +280,9 @@ def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> 
         title = "Agreement between runs: rank correlation of their scores"
         tables[title] = agreement_table(answers.scores)
     figure = png(selection_figure(runs))
+    leaks = {run.name: about_leaks(run.result.get("leaks", {})) for run in runs}
     notes = SELECTION_NOTES + (PROBE_NOTES if probe_tables(runs) else ())
+    notes += tuple(f"{name}: {said}." for name, said in leaks.items() if said)
     return page("What was picked", command, tables, figure, notes, "Pictures")
 
 # %% ../../nbs/report/selection.ipynb #w0000023

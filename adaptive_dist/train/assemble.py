@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..config.errors import UsageError
+from ..data.leaks import leaks_of
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
@@ -83,6 +84,7 @@ def taken_over(data: Split, components: TaskComponents) -> dict[str, Any]:
     return dict(
         init_params=components.init_params, labels=labels, groups=groups.of if groups else None,
         base_share=dict(zip(labels, share, strict=True)), target=data.target,
+        leaks=partial(leaks_of, data, components.shingling) if components.shingling else None,
         files=components.files, show=components.show, data=data, weighting=components.weighting)
 
 # %% ../../nbs/train/assemble.ipynb #3e5df0d9

@@ -17,6 +17,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..data.leaks import Shingling
 from ..data.split import Split
 from ..data.table import Rows
 from ..method.contrast import Judge
@@ -44,6 +45,8 @@ class TaskComponents(NamedTuple):
     - `show(row)`: a row as text, for reports
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
+    - `shingling`: what documents are compared by, to count test documents that
+      [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     """
     name: str
     task: Task
@@ -56,6 +59,7 @@ class TaskComponents(NamedTuple):
     files: Mapping[str, Sequence[str]] = {}
     show: Callable[[Mapping[str, Any]], str] | None = None
     judge: Callable[[int], Judge] | None = None
+    shingling: Shingling | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):
@@ -96,6 +100,7 @@ class Experiment(NamedTuple):
     - `scorer()`: a function that scores the examples of a batch, for a method whose selector can
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
+    - `leaks()`: counts of test documents that stand in the training data, if they can be told
     - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
@@ -121,6 +126,7 @@ class Experiment(NamedTuple):
     probe: Observer | None = None
     fingerprints: Mapping[str, str] = {}
     groups: Int[np.ndarray, " all"] | None = None
+    leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."

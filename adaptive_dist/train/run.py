@@ -303,6 +303,8 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     if not is_primary():
         return
     result = result_of_run(name, config, experiment, out, losses, tuned, costs)
+    if experiment.leaks:
+        result["leaks"] = experiment.leaks()
     lines = {key: value for key, value in result.items() if isinstance(value, list)}
     write_lines(out, lines)
     write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
