@@ -36,7 +36,7 @@ from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
 from ..train.folder import fingerprints_of
-from ..train.health import Diverged, about_divergence, divergence_in
+from ..train.health import check_not_diverged
 from ..train.run import restore, restore_tuned
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -298,8 +298,7 @@ def run_config(folder: Path) -> MTConfig:
                          "written") from None
     if values.get("task") != "mt":
         raise UsageError(f"{folder} holds a run of {values.get('task')}, not of mt: name another")
-    diverged = divergence_in(folder)
-    if diverged: raise Diverged(about_divergence(folder, diverged))
+    check_not_diverged(folder)
     return from_nested(MTConfig(), values)
 
 # %% ../../nbs/experiments/mt.ipynb #db4dedfd

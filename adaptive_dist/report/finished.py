@@ -22,7 +22,7 @@ from ..config.settings import change, from_nested
 from ..data.readers import wrapped_block
 from ..data.table import Rows
 from ..train.experiment import Experiment
-from ..train.health import Diverged, about_divergence, divergence_in
+from ..train.health import Diverged, about_divergence, check_not_diverged
 from ..train.metrics import read_metrics
 from ..train.run import restore
 from ..train.settings import TaskConfig
@@ -50,11 +50,11 @@ class Finished(NamedTuple):
 def check_sound(folder: Path, result: Mapping[str, Any],
                 records: Sequence[Mapping[str, Any]]) -> None:
     "`Diverged` for a run that has: by its own word, or whose losses are not numbers at its end."
-    found = divergence_in(folder)
+    check_not_diverged(folder)
     end = (result or records[-1]).get("specific_loss" if result else "loss", 0.)
-    if found is None and end is None:
+    if end is None:
         found = {"step": records[-1]["step"], "what": "loss"}
-    if found: raise Diverged(about_divergence(folder, found))
+        raise Diverged(about_divergence(folder, found))
 
 # %% ../../nbs/report/finished.ipynb #q0000005
 def read_run(folder: Path | str) -> Finished:

@@ -44,8 +44,8 @@ def devices_here() -> int:
         return jax.device_count()
     except (RuntimeError, AssertionError) as e:  # a bare one, for CUDA without its plugin
         asked, said = jax.config.jax_platforms, str(e).partition("\n")[0]
-        raise UsageError(f"JAX_PLATFORMS={asked} finds no device ({said or 'not installed'}): unset "
-                         "it, or install JAX for it") from None
+        raise UsageError(f"JAX_PLATFORMS={asked} finds no device ({said or 'not installed'}): "
+                         "unset it, or install JAX for it") from None
 
 # %% ../../nbs/train/distributed.ipynb #6cff5a1a
 def make_mesh(spec: str | None = None) -> Mesh:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['Step', 'Chunk', 'Probe', 'TrainState', 'init_state', 'step_key', 'training_step', 'all_finite', 'skipping',
-           'ChunkInfo', 'make_chunk', 'Reader', 'means', 'finite_steps', 'chunk_record', 'Progress', 'is_due', 'train']
+           'ChunkInfo', 'count_labels', 'make_chunk', 'Reader', 'means', 'finite_steps', 'chunk_record', 'Progress',
+           'is_due', 'train']
 
 # %% ../../nbs/train/loop.ipynb #5f44c1ea
 import math
@@ -124,6 +125,12 @@ def _scores(selector: Selector, state: Any, batch: Batch) -> Float[Array, " batc
     if selector.score is None: return jnp.zeros(batch_rows(batch))
     return selector.score(state, batch)
 
+# %% ../../nbs/train/loop.ipynb #309fde0b
+def count_labels(of: Int[Array, " rows"], labels: int,
+                 groups: Int[np.ndarray, " all"] | None = None) -> Int[Array, " labels"]:
+    "How many rows have each of the labels, or are in each of their groups."
+    return jnp.bincount(of if groups is None else jnp.array(groups)[of], length=labels)
+
 # %% ../../nbs/train/loop.ipynb #309fde0a
 def make_chunk(step: Step, selector: Selector, labels: int,
                groups: Int[np.ndarray, " all"] | None = None) -> Chunk:
@@ -132,14 +139,12 @@ def make_chunk(step: Step, selector: Selector, labels: int,
     The stacked batches have a leading row for each of at least `count` steps. Generic ones hold
     their rows' labels, 0 to `labels` - 1, under `"label"`, or what `groups` make such labels of.
     """
-    grouped = None if groups is None else jnp.array(groups)
     def chunk(state: TrainState, generic: Batch, specific: Batch, count: int | Int[Array, ""]
               ) -> tuple[TrainState, ChunkInfo]:
         def one(state, at):
             generic_batch, specific_batch = jax.tree.map(lambda x: x[at], (generic, specific))
             state, info = step(state, generic_batch, specific_batch)
-            label = generic_batch["label"][info.picked]
-            picked = jnp.bincount(label if grouped is None else grouped[label], length=labels)
+            picked = count_labels(generic_batch["label"][info.picked], labels, groups)
             return state, (info.loss, info.gradient_norm, picked, info.selector)
         def record(at, carry):
             state, new = one(carry[0], at)

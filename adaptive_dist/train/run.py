@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
-           'written_record', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates', 'result_of_run',
-           'run_stages', 'write_beginning', 'built', 'run']
+           'written_record', 'take_note', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates',
+           'result_of_run', 'write_result', 'run_stages', 'write_beginning', 'built', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -210,6 +210,22 @@ def written_record(now: Progress, skip: bool, events: Sequence[Mapping[str, str]
         record["events"] = list(events)
     return record
 
+# %% ../../nbs/train/run.ipynb #365eac71
+def take_note(config: RunConfig, now: Progress, before: int, out: Path, metrics: Metrics | None,
+              bar: Any, watch: Health) -> None:
+    """Write a record with its events and show it; `Diverged` if the run has.
+
+    `before` is the step of the last call.
+    """
+    events = watch.seen(now.record)
+    fault = fault_of(config, now, before, watch.lost)
+    if metrics:
+        metrics.write(written_record(now, config.on_divergence == "skip", events))
+        metrics.sync()
+    show_progress(bar, now, watch.new(events))
+    if fault:
+        end_diverged(out, *fault)
+
 # %% ../../nbs/train/run.ipynb #365eac6e
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
                 progress: bool) -> TrainState:
@@ -218,7 +234,9 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
     Raises `Diverged` where a loss or a gradient is not finite, unless such updates are skipped.
     """
     from tqdm.auto import tqdm
-    at, skip = int(state.step), config.on_divergence == "skip"
+    at = int(state.step)
+    before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
+    watch, spent = Health(before), before[-1]["seconds"] if before else 0.
     if at == 0:
         store_weighting(config.store_weighting_every, out, experiment, state)
     with contextlib.ExitStack() as stack:
@@ -226,16 +244,8 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
             out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
         bar = stack.enter_context(tqdm(
             initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
-        before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
-        watch, spent = Health(before), before[-1]["seconds"] if before else 0.
         for now in chunks_of(config, experiment, state, out, spent):
-            events = watch.seen(now.record)
-            fault = fault_of(config, now, at, watch.lost)
-            if metrics:
-                metrics.write(written_record(now, skip, events))
-                metrics.sync()
-            show_progress(bar, now, watch.new(events))
-            if fault: end_diverged(out, *fault)
+            take_note(config, now, at, out, metrics, bar, watch)
             keep(config, experiment, now, at, out)
             at, state = now.record["step"], now.state
     return state
@@ -284,6 +294,13 @@ def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Pat
             "target_label": experiment.target, "picked_share": last_share(records, config.steps),
             "base_share": experiment.base_share, **skipped_updates(records)}
 
+# %% ../../nbs/train/run.ipynb #7047bd50
+def write_result(out: Path, result: Mapping[str, Any]) -> None:
+    "Write a result to `result.json`, and lists of lines to files of their names before."
+    lines = {key: value for key, value in result.items() if isinstance(value, list)}
+    write_lines(out, lines)
+    write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
+
 # %% ../../nbs/train/run.ipynb #7047bd4f
 def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
                progress: bool) -> None:
@@ -300,14 +317,10 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     losses, costs = experiment.test(state.params), costs_of(experiment, prepared)
     if not math.isfinite(losses["specific_loss"]):
         end_diverged(out, config.steps, "specific loss on test data")
-    if not is_primary():
-        return
-    result = result_of_run(name, config, experiment, out, losses, tuned, costs)
-    if experiment.leaks:
-        result["leaks"] = experiment.leaks()
-    lines = {key: value for key, value in result.items() if isinstance(value, list)}
-    write_lines(out, lines)
-    write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
+    if is_primary():
+        leaks = {"leaks": experiment.leaks()} if experiment.leaks else {}
+        found = result_of_run(name, config, experiment, out, losses, tuned, costs)
+        write_result(out, {**found, **leaks})
 
 # %% ../../nbs/train/run.ipynb #d272f733
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
@@ -315,6 +328,8 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
     data = experiment.fingerprints
     existing_result(out, name, config, data)
     (out/DIVERGED).unlink(missing_ok=True)
+    if experiment.groups is not None:
+        print(f"adaptive-dist: {about_labels(len(experiment.groups))}", file=sys.stderr)
     write_lines(out, experiment.files)
     known = {"fingerprints": data} if data else {}
     write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
@@ -330,9 +345,8 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
         result = claim_run_folder(out, name, check(config))
         if result:
             return result
-        diverged = health.divergence_in(out)
-        if diverged and config.on_divergence == "stop":
-            raise Diverged(health.about_divergence(out, diverged))
+        if config.on_divergence == "stop":
+            health.check_not_diverged(out)
         experiment = build(config)
         check_possible(config, experiment)
         data = {**experiment.fingerprints, **config.fingerprints()}
@@ -364,8 +378,6 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
         if is_primary():
             stack.enter_context(run_folder_lock(out))
             write_beginning(name, config, found, out)
-            if found.groups is not None:
-                print(f"adaptive-dist: {about_labels(len(found.groups))}", file=sys.stderr)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")
         return read_json(out/"result.json", "run again")
