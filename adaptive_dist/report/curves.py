@@ -157,14 +157,13 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
     Where operations were not counted, there is nothing about work.
     """
     from matplotlib.figure import Figure
+    if not rows: return Figure()  # every run has diverged
     targets, methods = (list(dict.fromkeys(r[name] for r in rows)) for name in ("target", "method"))
     colors = {method: f"C{k}" for k, method in enumerate(methods)}
     priced = {t: in_plain_steps([r for r in rows if r["target"] == t]) for t in targets}
     known = any(r["work"] for mine in priced.values() for r in mine)
     panels = [x for x in PANELS if x != "work" or known]
-    rows_of_panels = max(len(targets), 1)  # every run may have diverged
-    figure = Figure(figsize=(5.5*len(panels), 3.4*rows_of_panels), layout="constrained")
-    if not targets: return figure
+    figure = Figure(figsize=(5.5*len(panels), 3.4*len(targets)), layout="constrained")
     grid = figure.subplots(len(targets), len(panels), squeeze=False)
     for axes, (target, mine) in zip(grid, priced.items(), strict=True):
         for ax, x in zip(axes, panels, strict=True):

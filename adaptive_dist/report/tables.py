@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TextTable', 'STAGES', 'SAVED', 'LOSS_HEAD', 'write_csv', 'csv_value', 'read_csv', 'mean_and_error', 'number',
            'with_error', 'uniform_beside', 'losses_by_seed', 'gains', 'markdown', 'unmeasured', 'saved_cell',
-           'loss_cell', 'measure_names', 'loss_head', 'values_by_seed', 'picked_cells', 'loss_row', 'loss_rows',
+           'measure_names', 'loss_head', 'values_by_seed', 'loss_cell', 'picked_cells', 'loss_row', 'loss_rows',
            'loss_table', 'picked_table']
 
 # %% ../../nbs/report/tables.ipynb #847f4754
@@ -132,13 +132,6 @@ def saved_cell(values: Sequence[float | None]) -> str:
     if 0 < known < len(values): return f"in {known} of {len(values)}"
     return with_error(values, 2)
 
-# %% ../../nbs/report/tables.ipynb #be87c33d
-def loss_cell(records: Sequence[Mapping[str, Any]], method: str, name: str) -> str:
-    "Mean loss of a method and its standard error as text; how many of its runs have diverged."
-    lost = [bool(v) for v in values_by_seed(records, method, "diverged")]
-    if not any(lost): return with_error(values_by_seed(records, method, name))
-    return "diverged" if all(lost) else f"diverged in {sum(lost)} of {len(lost)}"
-
 # %% ../../nbs/report/tables.ipynb #be87c33c
 def measure_names(records: Sequence[Mapping[str, Any]]) -> list[str]:
     "Names of what is measured beside losses, before fine-tuning."
@@ -155,6 +148,13 @@ def loss_head(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 def values_by_seed(records: Sequence[Mapping[str, Any]], method: str, name: str) -> list[Any]:
     "What the runs of a method have under a name, a value for each seed; None where one lacks it."
     return list({r["seed"]: r.get(name) for r in records if r["method"] == method}.values())
+
+# %% ../../nbs/report/tables.ipynb #be87c33d
+def loss_cell(records: Sequence[Mapping[str, Any]], method: str, name: str) -> str:
+    "Mean loss of a method and its standard error as text; how many of its runs have diverged."
+    lost = [bool(v) for v in values_by_seed(records, method, "diverged")]
+    if not any(lost): return with_error(values_by_seed(records, method, name))
+    return "diverged" if all(lost) else f"diverged in {sum(lost)} of {len(lost)}"
 
 # %% ../../nbs/report/tables.ipynb #2de6b05d
 def picked_cells(picked: Sequence[float | None], base: Sequence[float | None]) -> list[str]:

@@ -20,6 +20,7 @@ from ..config.files import plain, read_json
 from ..config.settings import flag, named_today, settings
 from ..data.sources import parse_source
 from .checkpoint import saved_steps, storage_error
+from .health import check_not_diverged
 from .settings import RunConfig
 
 # %% ../../nbs/train/folder.ipynb #f0000005
@@ -113,7 +114,8 @@ def existing_result(out: Path, task: str, config: RunConfig,
 def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
     """Make `out` the folder of a run; return the result that it already holds, if any.
 
-    Raises as `existing_result`, and if the folder cannot be written.
+    Raises as `existing_result`, if the folder cannot be written, and `Diverged` for a run that is
+    to stop there.
     """
     probe = out/".probe"
     try:
@@ -123,7 +125,10 @@ def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] 
     except OSError as e:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another "
                          "folder") from None
-    return existing_result(out, task, config)
+    result = existing_result(out, task, config)
+    if result is None and config.on_divergence == "stop":
+        check_not_diverged(out)
+    return result
 
 # %% ../../nbs/train/folder.ipynb #f0000011
 def lock_folder(folder: int, out: Path) -> None:

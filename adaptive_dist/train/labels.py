@@ -14,7 +14,7 @@ from jaxtyping import Int
 
 # %% ../../nbs/train/labels.ipynb #61400f05
 MOST_LABELS = 100
-OTHER = "other"
+OTHER = "other"  # what the others are called
 
 # %% ../../nbs/train/labels.ipynb #ef6c8095
 class LabelGroups(NamedTuple):

@@ -6,7 +6,7 @@
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
            'written_record', 'take_note', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates',
-           'result_of_run', 'write_result', 'run_stages', 'write_beginning', 'built', 'run']
+           'result_of_run', 'write_result', 'run_stages', 'write_beginning', 'built', 'find_devices', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -229,10 +229,7 @@ def take_note(config: RunConfig, now: Progress, before: int, out: Path, metrics:
 # %% ../../nbs/train/run.ipynb #365eac6e
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
                 progress: bool) -> TrainState:
-    """Train from a state to the end, with metrics, checkpoints and stored networks on the way.
-
-    Raises `Diverged` where a loss or a gradient is not finite, unless such updates are skipped.
-    """
+    "Train from a state to the end, with all that is kept on the way; `Diverged` if the run has."
     from tqdm.auto import tqdm
     at = int(state.step)
     before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
@@ -345,8 +342,6 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
         result = claim_run_folder(out, name, check(config))
         if result:
             return result
-        if config.on_divergence == "stop":
-            health.check_not_diverged(out)
         experiment = build(config)
         check_possible(config, experiment)
         data = {**experiment.fingerprints, **config.fingerprints()}
@@ -357,20 +352,24 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
         raise
     return experiment._replace(fingerprints=data)
 
+# %% ../../nbs/train/run.ipynb #c0d0c08f
+def find_devices(config: RunConfig) -> None:
+    "Find other processes and devices; `UsageError`, before anything is read, if there are none."
+    if config.coordinator:
+        distributed.initialize_distributed(config.coordinator, config.processes, config.process)
+    distributed.devices_here()
+
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,
         progress: bool = True) -> dict[str, Any]:
     """Train as `config` says and return the result.
 
     Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
-    Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings
-    out of range, unusable data, or a folder that cannot be used or written any more, and `Diverged`
-    for a run whose losses are no numbers any more.
+    Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
+    data or a folder that cannot be used, and `Diverged` for a run that has.
     """
     out = user_path(out)
-    if config.coordinator:
-        distributed.initialize_distributed(config.coordinator, config.processes, config.process)
-    distributed.devices_here()  # before anything is read
+    find_devices(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
         found = built(name, config, build, out)
