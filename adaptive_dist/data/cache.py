@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.errors import UsageError
-from ..config.files import locked
+from ..config.files import locked, user_path
 from ..config.settings import setting
 from .account import left_out_line
 from .split import Split, open_split
@@ -47,13 +47,13 @@ def cache_root(named: str | None) -> Path:
     Raises `UsageError` for a user without a home.
     """
     folder = named or os.environ.get("ADAPTIVE_DIST_CACHE")
+    if folder: return user_path(folder)
     try:
-        if folder: return Path(folder).expanduser()
         home = os.environ.get("XDG_CACHE_HOME") or Path.home()/".cache"
     except RuntimeError:
-        fix = "name a folder for prepared data with --cache or in $ADAPTIVE_DIST_CACHE"
-        raise UsageError(f"this user has no home folder: {fix}") from None
-    return Path(home)/"adaptive_dist"
+        raise UsageError("no home folder is known here for the cache: name a folder with --cache "
+                         "or $ADAPTIVE_DIST_CACHE") from None
+    return user_path(home)/"adaptive_dist"
 
 # %% ../../nbs/data/cache.ipynb #80047bbf
 def digest(shape: Mapping[str, Any]) -> str:

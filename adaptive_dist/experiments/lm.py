@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.corpora import PILE_SETS
+from ..data.leaks import Shingling
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.text import DataConfig, prepare_text
@@ -32,8 +33,10 @@ from ..method.weighting import Weighting
 from ..models.byte_convolution import convolution_init, convolution_loss
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves
+from ..report.tables import number
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -79,6 +82,10 @@ class LMConfig(TaskConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
 
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "text")
+
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
 def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
@@ -110,7 +117,8 @@ def lm_components(config: LMConfig) -> TaskComponents:
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]), judge=byte_judge)
+        show=lambda row: decode(row["tokens"]), judge=byte_judge,
+        shingling=Shingling("tokens", 25, bytes=True))  # about five words
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -344,7 +352,7 @@ def comparison(results: Sequence[Mapping[str, Any]], speed: bool = True) -> str:
     """
     lines = [_line("", [r["method"] for r in results])]
     for kind in ("specific", "generic"):
-        losses = [f"{r[f'{kind}_loss']:.4f}" for r in results]
+        losses = [number(r[f"{kind}_loss"], 4) for r in results]
         lines.append(_line(f"{kind} loss (nats/byte)", losses))
     if speed:
         lines.append(_line("steps per second", [f"{r['steps_per_second']:.1f}" for r in results]))
