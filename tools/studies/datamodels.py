@@ -15,7 +15,7 @@ a model that is trained uniformly, and while it steers one.
 import argparse
 import csv
 import gzip
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +28,7 @@ import optax
 import adaptive_dist as ad
 from adaptive_dist.method.check.estimates import rank_correlation
 from adaptive_dist.method.problem import Batch, Params
-from adaptive_dist.method.selector import algorithm_init, descend
+from adaptive_dist.method.selector import descend
 
 DECAY = 3e-4  # of the squared norm of the parameters, halved, in the loss of each picture
 BATCH, RATIO, STEPS, HALVES = 16, 8, 4_000, 100
@@ -135,7 +135,7 @@ def datamodel(data: Digits, seed: int) -> Datamodel:
     return Datamodel(halves.astype(float), np.array(losses), whole)
 
 
-def at_rest(data: Digits, found: Datamodel, seed: int) -> dict[str, np.ndarray]:
+def at_rest(data: Digits, found: Datamodel) -> dict[str, np.ndarray]:
     "Attributions that need no training of a selector: the scale's fixed points."
     each, start = gradients(found.params, data.generic), np.zeros_like(found.params)
     g_s = gradients(found.params, data.target).mean(0)
@@ -144,87 +144,122 @@ def at_rest(data: Digits, found: Datamodel, seed: int) -> dict[str, np.ndarray]:
     at_start = gradients(start, data.generic) @ -gradients(start, data.target).mean(0)
     return {"SOBA's fixed point": each @ v, "DDS at the optimum": -each @ g_s,
             "DDS at the start": at_start,
-            "class label": -(data.generic["label"] >= 8).astype(float),
-            "random": np.random.default_rng((seed, 2)).normal(size=count)}
+            "class label": -(data.generic["label"] >= 8).astype(float)}
 
 
 # Selectors, while a model is trained.
-def selectors() -> dict[str, ad.Selector]:
-    "The methods that are asked, all at their defaults but for what their names say."
+class Asked(NamedTuple):
+    "Who watches or steers, and what is asked of it: attributions by name."
+    selector: ad.Selector
+    ask: Callable[[ad.Selector, Params, Any, Digits], dict[str, jax.Array]]
+
+
+def draw(key: jax.Array, rows: Batch, count: int) -> Batch:
+    "Some rows, each at most once."
+    return ad.rows(rows, jax.random.choice(key, len(rows["label"]), (count,), replace=False))
+
+
+def scores_and_direction(selector: ad.Selector, params: Params, state: Any,
+                         data: Digits) -> dict[str, jax.Array]:
+    "The scores, with their sign changed, and the alignments with the direction if there is one."
+    assert selector.score
+    scores = selector.score(state, data.generic)
+    if selector.direction is None: return {"scores": -scores}
+    weights = jax.nn.softmax(scores)
+    g_s = jax.grad(lambda p: TASK.specific(p, data.target, None).mean())(params)
+    g_w = jax.grad(lambda p: weights @ TASK.generic(p, data.generic, None))(params)
+    u = selector.direction(state, g_s, g_w)
+    aligned = jax.jvp(lambda p: TASK.generic(p, data.generic, None), (params,), (u,))[1]
+    return {"scores": -scores, "direction": aligned}
+
+
+def response(steps: int, generic: float, selector: ad.Selector, params: Params, state: Any,
+             data: Digits) -> dict[str, jax.Array]:
+    """The contrast of two copies after some steps, one of which has seen specific batches.
+
+    Both train on generic ones as well, or neither does, by the weight of those, 1 or 0.
+    """
+    del selector, state
+    optimizer = optax.adam(1e-3)
+
+    def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+        for_generic, for_specific = jax.random.split(key)
+        batch = draw(for_generic, data.generic, BATCH)
+        specific = draw(for_specific, data.target, BATCH)
+        def loss(p: Params, share: float) -> jax.Array:
+            return (generic*TASK.generic(p, batch, None).mean()
+                    + share*TASK.specific(p, specific, None).mean())
+        return tuple(descend(partial(loss, share=share), *copy, optimizer)[:2]
+                     for share, copy in zip((0., 1.), carry, strict=True)), None
+
+    copy = params, optimizer.init(params)
+    (plain, _), (told, _) = jax.lax.scan(
+        step, (copy, copy), jax.random.split(jax.random.key(7), steps))[0]
+    return {"scores": picture_loss(told, data.generic) - picture_loss(plain, data.generic)}
+
+
+def methods() -> dict[str, Asked]:
+    "Who is asked: methods at their defaults but for what their names say."
     network, common = ad.weighting.mlp(), dict(batch_size=BATCH)
-    def soba(**own: Any) -> ad.Selector: return ad.soba(TASK, network, **common, **own)
-    adam = optax.adam(1e-2)
-    return {
+    found = {
         "DDS": ad.dds(TASK, network, **common, ema_decay=.98),
         "Anograd": ad.anograd(TASK, network, **common, ema_decay=.98),
-        "SOBA": soba(), "SOBA, rate .1": soba(v_optimizer=.1),
-        "SOBA, Fisher, rate .1": soba(v_optimizer=.1, hvp="fisher"),
-        "SOBA, 64 rows, rate .1": soba(v_optimizer=.1, generic_rows=64),
-        "SOBA, damping .1": soba(damping=.1, v_optimizer=.1),
-        "SOBA, v by Adam": soba(v_optimizer=adam),
+        "SOBA": ad.soba(TASK, network, **common),
+        "SOBA, rate .1": ad.soba(TASK, network, **common, v_optimizer=.1),
+        "SOBA, v by Adam": ad.soba(TASK, network, **common, v_optimizer=optax.adam(1e-2)),
         "classifier": ad.classifier(network, **common),
         "contrast": ad.online_cds(TASK, **common),
         "cascade": ad.online_cds(TASK, **common, among=ad.classifier(network, batch_size=4*BATCH)),
     }
+    plain = ad.uniform(batch_size=BATCH)
+    copies = {f"{name}, {steps} steps": Asked(plain, partial(response, steps, generic))
+              for name, generic in {"tuned copy": 0., "tuned beside training": 1.}.items()
+              for steps in (40, 400, 2_000)}
+    return {name: Asked(s, scores_and_direction) for name, s in found.items()} | copies
 
 
-def trained(selector: ad.Selector, steers: bool, data: Digits, key: jax.Array) -> dict[str, Any]:
-    "Attributions by the direction and by the scores at each of `LOOKS`; uniform unless it steers."
+def trained(asked: Asked, steers: bool, data: Digits, key: jax.Array) -> dict[str, Any]:
+    "Attributions at each of `LOOKS`, in a uniform run unless the selector steers it."
     rate = optax.warmup_exponential_decay_schedule(0., 2e-2, 50, STEPS, .05)
-    optimizer, plain = optax.adam(rate), ad.uniform(batch_size=BATCH)
-    size = len(data.generic["label"])
+    selector, optimizer, plain = asked.selector, optax.adam(rate), ad.uniform(batch_size=BATCH)
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
         k1, k2, k3, k4 = jax.random.split(key, 4)
         params, opt_state, state = carry
-        big = ad.rows(data.generic, jax.random.choice(k1, size, (BATCH*RATIO,), replace=False))
-        specific = ad.rows(data.target, jax.random.choice(k2, 150, (BATCH,), replace=False))
+        big, specific = draw(k1, data.generic, BATCH*RATIO), draw(k2, data.target, BATCH)
         chooser, own = (selector, state) if steers else (plain, ())
         picked, weights = chooser.select(own, k3, big)
         batch = ad.rows(big, picked)
         params, opt_state, *_ = descend(
             lambda p: weights @ TASK.generic(p, batch, None), params, opt_state, optimizer)
-        state, _ = selector.update(state, k4, params, big, specific)
-        return (params, opt_state, state), None
-
-    def look(params: Params, state: Any) -> dict[str, jax.Array]:
-        assert selector.score
-        scores = selector.score(state, data.generic)
-        said = {"scores": -scores}
-        if selector.direction:
-            g_s = jax.grad(lambda p: TASK.specific(p, data.target, None).mean())(params)
-            weights = jax.nn.softmax(scores)
-            g_w = jax.grad(lambda p: weights @ TASK.generic(p, data.generic, None))(params)
-            u = selector.direction(state, g_s, g_w)
-            said["direction"] = jax.jvp(
-                lambda p: TASK.generic(p, data.generic, None), (params,), (u,))[1]
-        return said
+        return (params, opt_state, selector.update(state, k4, params, big, specific)[0]), None
 
     first, rest = jax.random.split(key)
-    begun = algorithm_init(first, jnp.zeros((65, 10)), selector, optimizer,
-                           ad.rows(data.generic, jnp.arange(BATCH)))
+    begun = ad.algorithm_init(first, jnp.zeros((65, 10)), selector, optimizer,
+                              ad.rows(data.generic, jnp.arange(BATCH)))
     carry, seen, keys = tuple(begun), [], jax.random.split(rest, STEPS)
     for before, now in zip((0, *LOOKS), LOOKS, strict=False):
         carry, _ = jax.lax.scan(step, carry, keys[before:now])
-        seen.append(look(carry[0], carry[2]))
+        seen.append(asked.ask(selector, carry[0], carry[2], data))
     loss = TASK.specific(carry[0], data.target, None).mean()
     return {"said": jax.tree.map(lambda *x: jnp.stack(x), *seen), "loss": loss}
 
 
-def asked(sets: Sequence[Digits], found: Mapping[int, Datamodel]) -> Iterator[tuple]:
+def online(sets: Sequence[Digits], found: Sequence[Datamodel]) -> Iterator[tuple]:
     "Rows of the result: every method, watching and steering, on all sets at once."
     data = jax.tree.map(lambda *x: jnp.stack(x), *sets)
     keys = jax.random.split(jax.random.key(0), len(sets))
-    for name, selector in selectors().items():
-        for steers in (False, True):
-            run: Callable = jax.jit(jax.vmap(partial(trained, selector, steers)))
+    for name, asked in methods().items():
+        for mode in ("watches", "steers")[:1 if asked.selector.score is None else 2]:
+            run = jax.jit(jax.vmap(partial(trained, asked, mode == "steers")))
             told = jax.tree.map(np.asarray, run(data, keys))
-            mode = "steers" if steers else "watches"
-            for (seed, model), (what, said) in (
-                    (pair, kind) for pair in found.items() for kind in told["said"].items()):
-                for step, attribution in zip(LOOKS, said[seed], strict=True):
-                    loss = f"{told['loss'][seed]:.4f}" if step == STEPS else ""
-                    yield name, mode, what, step, seed, f"{model.score(attribution):.4f}", loss
+            print(name, mode, told["loss"], flush=True)
+            for seed, model in enumerate(found):
+                for what, said in told["said"].items():
+                    for step, attribution in zip(LOOKS, said[seed], strict=True):
+                        loss = f"{told['loss'][seed]:.4f}" if step == STEPS else ""
+                        yield (name, mode, what, step, seed, f"{model.score(attribution):.4f}",
+                               loss)
 
 
 def main() -> None:
@@ -235,15 +270,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     sets = [digits(args.digits, seed) for seed in range(args.seeds)]
-    found = {seed: datamodel(data, seed) for seed, data in enumerate(sets)}
+    found = [datamodel(data, seed) for seed, data in enumerate(sets)]
     with args.out.open("w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("method", "mode", "what", "step", "seed", "lds", "target_loss"))
         for seed, data in enumerate(sets):
-            for name, attribution in at_rest(data, found[seed], seed).items():
-                writer.writerow((name, "fixed", "direction", "", seed,
-                                 f"{found[seed].score(attribution):.4f}", ""))
-        for row in asked(sets, found):
+            drawn = np.random.default_rng((seed, 2)).normal(size=(100, len(data.generic["label"])))
+            fixed = {name: found[seed].score(a) for name, a in at_rest(data, found[seed]).items()}
+            fixed["random, mean of 100"] = float(np.mean([found[seed].score(a) for a in drawn]))
+            for name, lds in fixed.items():
+                writer.writerow((name, "fixed", "direction", "", seed, f"{lds:.4f}", ""))
+        for row in online(sets, found):
             writer.writerow(row)
             file.flush()
 
