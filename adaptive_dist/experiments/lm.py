@@ -110,7 +110,8 @@ def lm_components(config: LMConfig) -> TaskComponents:
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]), judge=byte_judge)
+        show=lambda row: decode(row["tokens"]), judge=byte_judge,
+        text=lambda rows: decode(rows["tokens"].ravel()))
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:

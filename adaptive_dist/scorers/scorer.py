@@ -6,7 +6,7 @@
 __all__ = ['Read', 'ScoreItems', 'Kind', 'SCORERS', 'SCORER_GROUP', 'Items', 'document_starts', 'Pool', 'pool_of',
            'NoScorerSettings', 'Scorer', 'scorer_names', 'find_scorer']
 
-# %% ../../nbs/scorers/scorer.ipynb #b4008f1d
+# %% ../../nbs/scorers/scorer.ipynb #e9539850
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ..config.plugins import all_names, load_named
 from ..data.table import Part, Rows
 
-# %% ../../nbs/scorers/scorer.ipynb #3f974030
+# %% ../../nbs/scorers/scorer.ipynb #7191b878
 Read: TypeAlias = Callable[[Rows], str]
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Items:
         "The number of the label of each."
         return self.rows["label"][self.starts].astype(int)
 
-# %% ../../nbs/scorers/scorer.ipynb #73b5570d
+# %% ../../nbs/scorers/scorer.ipynb #900bbbe0
 def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documents"]:
     "The first row of each document, whose rows are next to each other; reads block by block."
     found, last = [np.zeros(0, int)], None
@@ -57,7 +57,7 @@ def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documen
         last = document[-1]
     return np.concatenate(found)
 
-# %% ../../nbs/scorers/scorer.ipynb #b8760381
+# %% ../../nbs/scorers/scorer.ipynb #6abeb3f6
 class Pool:
     """A part of the data as items.
 
@@ -73,11 +73,15 @@ class Pool:
     def __len__(self) -> int:
         return len(self.starts)
 
+    def rows_of(self, at: slice | Int[np.ndarray, " some"]) -> Int[np.ndarray, " rows"]:
+        "Row numbers of some items."
+        sizes = self.sizes[at]
+        before = np.cumsum(sizes) - sizes
+        return np.repeat(self.starts[at] - before, sizes) + np.arange(sizes.sum())
+
     def __getitem__(self, at: slice | Int[np.ndarray, " some"]) -> Items:
-        starts, sizes = self.starts[at], self.sizes[at]
-        first = np.cumsum(sizes) - sizes
-        rows = np.repeat(starts - first, sizes) + np.arange(sizes.sum())
-        return Items(self.part[rows], first, self.read)
+        sizes = self.sizes[at]
+        return Items(self.part[self.rows_of(at)], np.cumsum(sizes) - sizes, self.read)
 
     def blocks(self, size: int = 1024) -> Iterator[Items]:
         "All items in their order, so many at a time."
@@ -89,7 +93,7 @@ class Pool:
         count = min(count, len(self))
         return self[np.sort(np.random.default_rng(seed).permutation(len(self))[:count])]
 
-# %% ../../nbs/scorers/scorer.ipynb #010e156b
+# %% ../../nbs/scorers/scorer.ipynb #6063cbc9
 def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
             names: Sequence[str] = ("",)) -> Pool:
     "A pool of texts in memory, with the number of the label of each among the names."
@@ -98,7 +102,7 @@ def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
     rows = Rows(document=numbers, label=label)
     return Pool(rows, lambda row: texts[row["document"][0]], labels=names)
 
-# %% ../../nbs/scorers/scorer.ipynb #b548c3a0
+# %% ../../nbs/scorers/scorer.ipynb #5e1b122f
 ScoreItems: TypeAlias = Callable[[Items], Float[np.ndarray, " items"]]
 Kind: TypeAlias = Literal["log_weight", "rank"]
 
@@ -119,7 +123,7 @@ class Scorer(NamedTuple):
     kind: Kind = "rank"
     settings: type = NoScorerSettings
 
-# %% ../../nbs/scorers/scorer.ipynb #a5db1a03
+# %% ../../nbs/scorers/scorer.ipynb #d9c4ee1b
 SCORERS: Mapping[str, str] = {
     "random": "adaptive_dist.scorers.controls:RANDOM",
     "shortest": "adaptive_dist.scorers.controls:SHORTEST",
@@ -138,7 +142,7 @@ def scorer_names() -> list[str]:
     "Names of all scorers: of this package first, then of others."
     return all_names(SCORERS, SCORER_GROUP)
 
-# %% ../../nbs/scorers/scorer.ipynb #a01dd6c9
+# %% ../../nbs/scorers/scorer.ipynb #8f2ef527
 def find_scorer(name: str) -> Scorer:
     "The scorer of a name; `UsageError` with the closest name if there is none."
     return load_named(name, SCORERS, SCORER_GROUP, "--scorer")
