@@ -6,7 +6,7 @@
 __all__ = ['Read', 'ScoreItems', 'Kind', 'SCORERS', 'SCORER_GROUP', 'Items', 'document_starts', 'Pool', 'pool_of',
            'NoScorerSettings', 'Scorer', 'scorer_names', 'find_scorer']
 
-# %% ../../nbs/scorers/scorer.ipynb #e9539850
+# %% ../../nbs/scorers/scorer.ipynb #c20ea8f1
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ..config.plugins import all_names, load_named
 from ..data.table import Part, Rows
 
-# %% ../../nbs/scorers/scorer.ipynb #7191b878
+# %% ../../nbs/scorers/scorer.ipynb #1c4cc6cb
 Read: TypeAlias = Callable[[Rows], str]
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Items:
         "The number of the label of each."
         return self.rows["label"][self.starts].astype(int)
 
-# %% ../../nbs/scorers/scorer.ipynb #900bbbe0
+# %% ../../nbs/scorers/scorer.ipynb #25b96565
 def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documents"]:
     "The first row of each document, whose rows are next to each other; reads block by block."
     found, last = [np.zeros(0, int)], None
@@ -57,7 +57,7 @@ def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documen
         last = document[-1]
     return np.concatenate(found)
 
-# %% ../../nbs/scorers/scorer.ipynb #6abeb3f6
+# %% ../../nbs/scorers/scorer.ipynb #0d73c43a
 class Pool:
     """A part of the data as items.
 
@@ -93,7 +93,7 @@ class Pool:
         count = min(count, len(self))
         return self[np.sort(np.random.default_rng(seed).permutation(len(self))[:count])]
 
-# %% ../../nbs/scorers/scorer.ipynb #6063cbc9
+# %% ../../nbs/scorers/scorer.ipynb #99a37dcb
 def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
             names: Sequence[str] = ("",)) -> Pool:
     "A pool of texts in memory, with the number of the label of each among the names."
@@ -102,7 +102,7 @@ def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
     rows = Rows(document=numbers, label=label)
     return Pool(rows, lambda row: texts[row["document"][0]], labels=names)
 
-# %% ../../nbs/scorers/scorer.ipynb #5e1b122f
+# %% ../../nbs/scorers/scorer.ipynb #a045762f
 ScoreItems: TypeAlias = Callable[[Items], Float[np.ndarray, " items"]]
 Kind: TypeAlias = Literal["log_weight", "rank"]
 
@@ -123,7 +123,7 @@ class Scorer(NamedTuple):
     kind: Kind = "rank"
     settings: type = NoScorerSettings
 
-# %% ../../nbs/scorers/scorer.ipynb #d9c4ee1b
+# %% ../../nbs/scorers/scorer.ipynb #61c1b097
 SCORERS: Mapping[str, str] = {
     "random": "adaptive_dist.scorers.controls:RANDOM",
     "shortest": "adaptive_dist.scorers.controls:SHORTEST",
@@ -135,6 +135,12 @@ SCORERS: Mapping[str, str] = {
     "dsir": "adaptive_dist.scorers.dsir:DSIR",
     "zipfit": "adaptive_dist.scorers.zip_fit:ZIPFIT",
     "zip_dictionary": "adaptive_dist.scorers.zip_fit:ZIP_DICTIONARY",
+    "crisp": "adaptive_dist.scorers.crisp:CRISP",
+    "rds": "adaptive_dist.scorers.nearest:RDS",
+    "betr": "adaptive_dist.scorers.nearest:BETR",
+    "gio": "adaptive_dist.scorers.gio:GIO",
+    "gio_direct": "adaptive_dist.scorers.gio:GIO_DIRECT",
+    "gotd": "adaptive_dist.scorers.transport:GOTD",
 }
 SCORER_GROUP = "adaptive_dist.scorers"
 
@@ -142,7 +148,7 @@ def scorer_names() -> list[str]:
     "Names of all scorers: of this package first, then of others."
     return all_names(SCORERS, SCORER_GROUP)
 
-# %% ../../nbs/scorers/scorer.ipynb #8f2ef527
+# %% ../../nbs/scorers/scorer.ipynb #0726e83d
 def find_scorer(name: str) -> Scorer:
     "The scorer of a name; `UsageError` with the closest name if there is none."
     return load_named(name, SCORERS, SCORER_GROUP, "--scorer")
