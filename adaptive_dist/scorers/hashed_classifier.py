@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['HASHED', 'bucket_of', 'hashed_counts', 'logistic_regression', 'HashedSettings', 'fit_hashed']
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #bf6aee79
+# %% ../../nbs/scorers/hashed_classifier.ipynb #be6541a8
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from ..config.settings import setting
 from .scorer import Items, Pool, ScoreItems, Scorer
 from .tfidf import words_of
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #6d3b86de
+# %% ../../nbs/scorers/hashed_classifier.ipynb #abf9cac4
 @lru_cache(maxsize=2**20)
 def bucket_of(gram: str, buckets: int) -> int:
     "The bucket of a word or a pair of words."
     return zlib.crc32(gram.encode("utf-8", "replace")) % buckets
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #66cc81f5
-def hashed_counts(texts: Sequence[str], buckets: int = 2**18) -> scipy.sparse.csr_matrix:
+# %% ../../nbs/scorers/hashed_classifier.ipynb #e6cea8f9
+def hashed_counts(texts: Sequence[str], buckets: int = 2**18) -> scipy.sparse.csr_array:
     "Counts of words and of pairs of words in buckets, a row of unit length for each text."
     rows = []
     for text in texts:
@@ -39,14 +39,14 @@ def hashed_counts(texts: Sequence[str], buckets: int = 2**18) -> scipy.sparse.cs
     ends = np.append(0, np.cumsum([len(row) for row in rows]))
     columns = np.array([column for row in rows for column in row], int)
     shape = len(texts), buckets
-    counts = scipy.sparse.csr_matrix((np.ones(len(columns)), columns, ends), shape)
+    counts = scipy.sparse.csr_array((np.ones(len(columns)), columns, ends), shape)
     counts.sum_duplicates()
     norms = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
     return scipy.sparse.diags_array(1/np.maximum(norms, 1e-12)) @ counts
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #adc2ceaf
-def logistic_regression(x: scipy.sparse.csr_matrix, positive: Bool[np.ndarray, " rows"],
-                        strength: float = 10.) -> Callable[[scipy.sparse.csr_matrix], np.ndarray]:
+# %% ../../nbs/scorers/hashed_classifier.ipynb #97946e95
+def logistic_regression(x: scipy.sparse.csr_array, positive: Bool[np.ndarray, " rows"],
+                        strength: float = 10.) -> Callable[[scipy.sparse.csr_array], np.ndarray]:
     "A function of rows: log-odds of being positive; both classes count the same."
     y = np.where(positive, 1., -1.)
     share = np.where(positive, 1/positive.sum(), 1/(~positive).sum())
@@ -61,7 +61,7 @@ def logistic_regression(x: scipy.sparse.csr_matrix, positive: Bool[np.ndarray, "
     found = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B").x
     return lambda rows: rows @ found[:-1] + found[-1]
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #6c93a108
+# %% ../../nbs/scorers/hashed_classifier.ipynb #c13c4684
 @dataclass(frozen=True)
 class HashedSettings:
     "What the classifier learns from."
@@ -70,7 +70,7 @@ class HashedSettings:
         5., "generic examples that the classifier learns from, for each specific one (ratio)",
         above=0)
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #4e361348
+# %% ../../nbs/scorers/hashed_classifier.ipynb #12a5bd08
 def fit_hashed(settings: HashedSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "Log-odds of a linear classifier that tells specific from generic items."
     buckets = settings.hash_buckets
@@ -84,6 +84,6 @@ def fit_hashed(settings: HashedSettings, generic: Pool, specific: Pool, seed: in
 
     return score
 
-# %% ../../nbs/scorers/hashed_classifier.ipynb #7294a05a
+# %% ../../nbs/scorers/hashed_classifier.ipynb #2b9b309c
 HASHED = Scorer("log-odds of a linear classifier on hashed words", fit_hashed, "rank",
                 HashedSettings)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GOTD', 'item_potentials', 'target_potentials', 'calibrated_gradient', 'TransportSettings', 'fit_transport']
 
-# %% ../../nbs/scorers/transport.ipynb #5e947978
+# %% ../../nbs/scorers/transport.ipynb #70c87a2f
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,13 @@ from .embedding import EmbeddingSettings, fit_embedding
 from .gio import distances
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/transport.ipynb #7fdae1c3
+# %% ../../nbs/scorers/transport.ipynb #a71f0433
 def item_potentials(cost: Float[np.ndarray, "items targets"], v: Float[np.ndarray, " targets"],
                     epsilon: float) -> Float[np.ndarray, " items"]:
     r"$u_i=-\varepsilon\log\frac1n\sum_je^{(v_j-c_{ij})/\varepsilon}$"
     return -epsilon*(logsumexp((v - cost)/epsilon, axis=1) - np.log(len(v)))
 
-# %% ../../nbs/scorers/transport.ipynb #f75bc414
+# %% ../../nbs/scorers/transport.ipynb #b4dbcab1
 def target_potentials(cost: Float[np.ndarray, "items targets"], epsilon: float,
                       rounds: int = 200) -> Float[np.ndarray, " targets"]:
     "The potentials of the targets, by Sinkhorn's iterations in the log domain."
@@ -32,21 +32,21 @@ def target_potentials(cost: Float[np.ndarray, "items targets"], epsilon: float,
         v = item_potentials(cost.T, item_potentials(cost, v, epsilon), epsilon)
     return v
 
-# %% ../../nbs/scorers/transport.ipynb #e89fd641
+# %% ../../nbs/scorers/transport.ipynb #fdadb221
 def calibrated_gradient(u: Float[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
     "How the cost grows when mass moves to an item from all others."
     return len(u)/(len(u) - 1)*(u - u.mean())
 
-# %% ../../nbs/scorers/transport.ipynb #997c4136
+# %% ../../nbs/scorers/transport.ipynb #80bd011a
 @dataclass(frozen=True)
 class TransportSettings(EmbeddingSettings):
     "Regularised transport between a sample and the targets."
     transport_sample: int = setting(
         4_096, "generic items that are carried to the targets, at most (count)", at_least=2)
     transport_epsilon: float = setting(
-        .02, "regularisation, in units of distance between unit vectors", above=0)
+        .05, "regularisation, in units of distance between unit vectors", above=0)
 
-# %% ../../nbs/scorers/transport.ipynb #9f483df5
+# %% ../../nbs/scorers/transport.ipynb #60002f23
 def fit_transport(settings: TransportSettings, generic: Pool, specific: Pool,
                   seed: int) -> ScoreItems:
     "Minus the calibrated gradient of the transport's cost with respect to an item's weight."
@@ -60,6 +60,6 @@ def fit_transport(settings: TransportSettings, generic: Pool, specific: Pool,
 
     return score
 
-# %% ../../nbs/scorers/transport.ipynb #9898aa42
+# %% ../../nbs/scorers/transport.ipynb #a4e70389
 GOTD = Scorer("what lowers the cost of transport to the target", fit_transport, "rank",
               TransportSettings)
