@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['stored_values', 'item_keys', 'read_scores', 'document_count', 'file_scorer']
 
-# %% ../../nbs/scorers/score_file.ipynb #e21d062b
+# %% ../../nbs/scorers/score_file.ipynb #32d66e05
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..config.errors import UsageError
-from .scorer import Items, Kind, NoScorerSettings, Pool, ScoreItems, Scorer
+from .scorer import Items, Kind, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/score_file.ipynb #4dfaa7da
+# %% ../../nbs/scorers/score_file.ipynb #a303d2c4
 def stored_values(path: Path, keys: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "Keys and scores of a Parquet file, block by block; those of held-out rows are left out."
     import pyarrow.compute as pc
@@ -27,12 +27,12 @@ def stored_values(path: Path, keys: str) -> Iterator[tuple[np.ndarray, np.ndarra
             block = block.filter(pc.equal(block["part"], "generic"))
         yield block[keys].to_numpy(), block["score"].to_numpy().astype(float)
 
-# %% ../../nbs/scorers/score_file.ipynb #ae118f0e
+# %% ../../nbs/scorers/score_file.ipynb #bb8530e1
 def item_keys(items: Items) -> Int[np.ndarray, " items"]:
     "By what items are found in a file: the numbers of their documents."
     return items.rows["document"][items.starts].astype(int)
 
-# %% ../../nbs/scorers/score_file.ipynb #3531bcdd
+# %% ../../nbs/scorers/score_file.ipynb #14142bac
 def read_scores(path: Path, count: int) -> Float[np.ndarray, " documents"]:
     """The mean score of each of `count` documents in a Parquet file; -inf for those without one.
 
@@ -55,15 +55,15 @@ def read_scores(path: Path, count: int) -> Float[np.ndarray, " documents"]:
                          "them")
     return np.where(times > 0, sums/np.maximum(times, 1), -np.inf)
 
-# %% ../../nbs/scorers/score_file.ipynb #54c1fbc1
+# %% ../../nbs/scorers/score_file.ipynb #a5391bce
 def document_count(pool: Pool) -> int:
     "One more than the largest number of a document in a pool."
     return max(int(item_keys(block).max()) for block in pool.blocks(2**13)) + 1
 
-# %% ../../nbs/scorers/score_file.ipynb #0a0f5cdb
+# %% ../../nbs/scorers/score_file.ipynb #f5daab09
 def file_scorer(path: Path, kind: Kind) -> Scorer:
     "The scores in a file as a scorer, of the kind that they are said to be."
-    def fit(settings: NoScorerSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
+    def fit(settings: object, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
         values = read_scores(path, document_count(generic))
 
         def score(items: Items) -> Float[np.ndarray, " items"]:
