@@ -17,13 +17,14 @@ from adaptive_dist.scorers.scorer import pool_of
 from adaptive_dist.train import scored
 from adaptive_dist.train.run import run
 from adaptive_dist.train.settings import TaskConfig
+LAW = {"a", "court", "held", "that", "law", "is"}
+
 
 @pytest.fixture
 def planted(tiny):
     "Generic text with documents of the target among others."
     sea, rng = Path(tiny.data.generic), np.random.default_rng(5)
-    law = ["a", "court", "held", "that", "law", "is"]
-    some = [" ".join(rng.choice(law, 40)) for _ in range(12)]
+    some = [" ".join(rng.choice(sorted(LAW), 40)) for _ in range(12)]
     mixed = sea.with_name("mixed.txt")
     mixed.write_text("\n\n".join([sea.read_text(), *some]))
     return change(tiny, generic=str(mixed), method="scored")
@@ -39,7 +40,7 @@ def document_scores(config):
     data = prepare_text(config.data, 32)
     first = np.flatnonzero(np.diff(data.generic["document"], prepend=-1))
     texts = [bytes(row).decode() for row in data.generic["tokens"][first]]
-    return data, first, np.array([" a " in f" {text} " or "that" in text for text in texts])
+    return data, first, np.array([bool(LAW & {*text.split()}) for text in texts])
 
 
 def test_rows_have_their_document_s_score_and_the_best_are_picked(planted):
