@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['DSIR', 'dsir_bucket', 'dsir_grams', 'bucket_frequencies', 'DsirSettings', 'fit_dsir']
 
-# %% ../../nbs/scorers/dsir.ipynb #2b7d0217
+# %% ../../nbs/scorers/dsir.ipynb #18175c83
 import hashlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,20 +20,20 @@ from jaxtyping import Float, Int
 from ..config.settings import setting
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/dsir.ipynb #2892ba98
+# %% ../../nbs/scorers/dsir.ipynb #053b9e68
 @lru_cache(maxsize=2**20)
 def dsir_bucket(gram: str, buckets: int = 10_000) -> int:
     "The bucket of a gram, by its SHA-256 hash."
     return int(hashlib.sha256(gram.encode("utf-8", "replace")).hexdigest(), 16) % buckets
 
-# %% ../../nbs/scorers/dsir.ipynb #1b6f9064
+# %% ../../nbs/scorers/dsir.ipynb #717fac4b
 def dsir_grams(text: str, buckets: int = 10_000) -> Int[np.ndarray, " grams"]:
     "The buckets of the words and the pairs of words of a text."
     words = re.findall(r"\w+|[^\w\s]+", text.lower())
     pairs = (f"{a} {b}" for a, b in pairwise(words))
     return np.array([dsir_bucket(gram, buckets) for gram in (*words, *pairs)], int)
 
-# %% ../../nbs/scorers/dsir.ipynb #baf22f71
+# %% ../../nbs/scorers/dsir.ipynb #c69028ae
 def bucket_frequencies(texts: Iterable[str], buckets: int,
                        smoothing: float = 0.) -> Float[np.ndarray, " buckets"]:
     "Relative frequencies of the buckets in texts, `smoothing` more counts in each."
@@ -41,16 +42,17 @@ def bucket_frequencies(texts: Iterable[str], buckets: int,
         counts += np.bincount(dsir_grams(text, buckets), minlength=buckets)
     return counts/max(counts.sum(), 1)
 
-# %% ../../nbs/scorers/dsir.ipynb #3fe39057
+# %% ../../nbs/scorers/dsir.ipynb #5c0493bb
 @dataclass(frozen=True)
 class DsirSettings:
     "Features, and what small targets need."
     dsir_buckets: int = setting(10_000, "buckets of words and word pairs (count)", at_least=2)
     smoothing: float = setting(
         0., "further counts of each bucket in the target; 0 as published (count)", at_least=0)
-    per_gram: bool = setting(False, "divide a text's log-weight by its number of grams")
+    dsir_weight: Literal["sum", "mean"] = setting(
+        "sum", "a text's log-weight, or its mean over the grams")
 
-# %% ../../nbs/scorers/dsir.ipynb #9631cd7c
+# %% ../../nbs/scorers/dsir.ipynb #13b42caf
 def fit_dsir(settings: DsirSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "Log importance weights of texts."
     buckets = settings.dsir_buckets
@@ -62,9 +64,10 @@ def fit_dsir(settings: DsirSettings, generic: Pool, specific: Pool, seed: int) -
     def score(items: Items) -> Float[np.ndarray, " items"]:
         grams = [dsir_grams(text, buckets) for text in items.texts()]
         sums = np.array([gain[row].sum() for row in grams])
-        return sums/[max(len(row), 1) for row in grams] if settings.per_gram else sums
+        if settings.dsir_weight == "sum": return sums
+        return sums/[max(len(row), 1) for row in grams]
 
     return score
 
-# %% ../../nbs/scorers/dsir.ipynb #5c1dbf95
+# %% ../../nbs/scorers/dsir.ipynb #16fb11d5
 DSIR = Scorer("importance weights of bags of hashed words", fit_dsir, "log_weight", DsirSettings)

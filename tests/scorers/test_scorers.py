@@ -88,7 +88,7 @@ def test_dsir_meets_the_package_and_its_two_small_corrections():
     specific = pool_of(["cells grow", "cells divide fast"])
     found = fit_dsir(DsirSettings(), generic, specific, 0)(generic[:])
     assert np.allclose(found, [-166.772927, -166.772927, -133.047855, -37.42356], atol=1e-5)
-    per_gram = fit_dsir(DsirSettings(per_gram=True), generic, specific, 0)(generic[:])
+    per_gram = fit_dsir(DsirSettings(dsir_weight="mean"), generic, specific, 0)(generic[:])
     assert np.allclose(found/per_gram, [11, 11, 9, 7])  # words and pairs of words
     smooth = fit_dsir(DsirSettings(smoothing=1.), generic, specific, 0)(generic[:])
     assert (smooth > found).all() and smooth.argmax() == 3
