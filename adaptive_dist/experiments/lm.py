@@ -120,7 +120,8 @@ def lm_components(config: LMConfig) -> TaskComponents:
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: decode(row["tokens"]), judge=byte_judge,
-        shingling=Shingling("tokens", 25, bytes=True))  # about five words
+        shingling=Shingling("tokens", 25, bytes=True),  # about five words
+        text=lambda rows: decode(rows["tokens"].ravel()))
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -272,6 +273,17 @@ _studies_of_methods: Mapping[str, Study] = {
                           "uniform,classifier,importance"),
 }
 
+# %% ../../nbs/experiments/lm.ipynb #c0d8feb2
+_scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed", "dsir",
+            "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp", "rds", "betr",
+            "gio", "gio_direct", "gotd")
+_studies_of_scorers: Mapping[str, Study] = {
+    "field": _small("scores computed before training, and methods that learn while it runs",
+                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,anograd,soba,"
+                    + ",".join(f"scored+scorer={scorer}" for scorer in _scorers),
+                    (*TOPICS[:2], "Security weakness")),
+}
+
 # %% ../../nbs/experiments/lm.ipynb #e784facd
 def _each(setting: str, values: Iterable[object], methods: Sequence[str] = ("soba",)) -> str:
     "Variants: each method with each value of a setting."
@@ -329,8 +341,8 @@ _studies_of_authors: Mapping[str, Study] = {
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
-    {**_studies_of_methods, **_studies_of_settings, **_studies_of_v, **_studies_of_runs,
-     **_studies_of_authors},
+    {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
+     **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
