@@ -24,8 +24,9 @@ import jax
 
 from ..config.errors import UsageError
 from ..config.files import read_json, user_path, write_json, write_lines
-from ..config.settings import check, nested_settings
+from ..config.settings import change, check, nested_settings
 from ..data.account import left_out_line
+from ..data.memory import source_of
 from ..method.problem import Params
 from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
@@ -374,14 +375,17 @@ def find_devices(config: RunConfig) -> None:
 
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,
-        progress: bool = True) -> dict[str, Any]:
+        progress: bool = True, data: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Train as `config` says and return the result.
+
+    `data` are data in memory that take the place of named ones, as `{"generic": dataset}`.
 
     Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
     Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
     data or a folder that cannot be used, and `Diverged` for a run that has.
     """
     out = user_path(out)
+    config = change(config, **{name: source_of(value, name) for name, value in data.items()})
     find_devices(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
