@@ -119,9 +119,13 @@ def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] 
     """
     probe = out/".probe"
     try:
+        str(out).encode()
         out.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink(missing_ok=True)
+    except UnicodeEncodeError:
+        raise UsageError(f"--out {str(out)!a} cannot be written in this locale: set "
+                         "LC_ALL=C.UTF-8, or choose a name in ASCII") from None
     except OSError as e:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another "
                          "folder") from None
