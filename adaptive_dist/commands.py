@@ -293,12 +293,13 @@ def bench_command(argv: Sequence[str]) -> None:
 
 # %% ../nbs/commands.ipynb #c50e680d
 def demo_command(argv: Sequence[str]) -> None:
-    "`adaptive-dist demo`: uniform and SOBA on real text, side by side."
+    "`adaptive-dist demo`: uniform sampling and two methods that choose, side by side."
     from adaptive_dist.experiments.lm import demo
     parser = Parser("adaptive-dist demo", allow_abbrev=False, description=(
-        "Train uniform and SOBA on real text: two losses, what was picked, curves.png."))
+        "Train uniformly, with the classifier, and with the cascade (contrastive selection among "
+        "its candidates) on real text: losses, work, what was picked, curves.png."))
     parser.add_argument("--out", type=path_argument, default=Path("runs/demo"),
-                        help="folder for the two runs and curves.png [runs/demo]")
+                        help="folder for the three runs and curves.png [runs/demo]")
     parser.add_argument("--steps", type=int, default=1_000,
                         help="training steps of each run (count) [1000]")
     demo(**vars(parser.parse_args(argv)))

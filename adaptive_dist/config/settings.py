@@ -164,11 +164,15 @@ def renamed(name: str, known: Collection[str],
 
 # %% ../../nbs/config/settings.ipynb #aad6667b
 def with_names(config: Config, values: Mapping[str, Any]) -> Config:
-    "The configuration with those of the values that other settings depend on."
+    "The configuration with those of the values that other settings depend on, in its groups too."
     first = {f.name: values[f.name] for f in fields(config)  # type: ignore[arg-type]
              if f.metadata.get("names") and f.name in values}
     check_values(type(config), first)
-    return replace(config, **first) if first else config  # type: ignore[type-var]
+    config = replace(config, **first) if first else config  # type: ignore[type-var]
+    groups = {f.name: getattr(config, f.name) for f in fields(config)  # type: ignore[arg-type]
+              if is_group(getattr(config, f.name))}
+    named = {name: with_names(group, values) for name, group in groups.items()}
+    return replace(config, **named) if named != groups else config  # type: ignore[type-var]
 
 # %% ../../nbs/config/settings.ipynb #aad66680
 def unknown(config: Any, name: str, known: Collection[str]) -> UsageError:

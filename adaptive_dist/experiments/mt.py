@@ -220,8 +220,9 @@ def synthetic_mt(config: MTConfig) -> Experiment:
 
 # %% ../../nbs/experiments/mt.ipynb #2f2c016b
 _newstest = "+".join(f"wmt{year:02}" for year in range(9, 20))
-_paper = change(MTConfig(), generic="en-de.txt.gz", specific=f"sacrebleu:{_newstest}",
-                specific_valid="sacrebleu:wmt20", specific_test="sacrebleu:wmt21")
+_paper = change(MTConfig(), method="soba", generic="en-de.txt.gz",
+                specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20",
+                specific_test="sacrebleu:wmt21")
 _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(derivative="finite_difference", ema_decay=.98),

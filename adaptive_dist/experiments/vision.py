@@ -315,8 +315,8 @@ _reduced = change(
 # %% ../../nbs/experiments/vision.ipynb #103d73d1
 _paper = change(
     VisionConfig(method_defaults=_methods),
-    steps=100_000, batch_size=1_024, downsampling=8, learning_rate=5e-4, warmup=2_000,
-    generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128,
+    method="soba", steps=100_000, batch_size=1_024, downsampling=8, learning_rate=5e-4,
+    warmup=2_000, generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128,
     test_per_class=35, generic_test=.001, workers=16,
     fine_tune_steps=2_000, fine_tune_every=100, fine_tune_learning_rate=1e-4)
 VISION_PRESETS: Mapping[str, VisionConfig] = {"reduced": _reduced, "paper": _paper}

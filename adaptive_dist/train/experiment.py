@@ -43,6 +43,7 @@ class TaskComponents(NamedTuple):
       lines go to files of their names
     - `files`: lines of further files of a run's folder, by name
     - `show(row)`: a row as text, for reports
+    - `text(rows)`: the text of a document's rows, for scorers; none: what `show` says of each
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
     - `shingling`: what documents are compared by, to count test documents that
@@ -60,6 +61,7 @@ class TaskComponents(NamedTuple):
     show: Callable[[Mapping[str, Any]], str] | None = None
     judge: Callable[[int], Judge] | None = None
     shingling: Shingling | None = None
+    text: Callable[[Rows], str] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):

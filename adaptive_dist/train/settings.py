@@ -21,7 +21,7 @@ from .methods import find_method, method_names, whose_setting
 @dataclass(frozen=True)
 class RunConfig:
     "What every run has, whatever its task."
-    method: str = setting("soba", "way to choose training examples", names=method_names)
+    method: str = setting("classifier", "way to choose training examples", names=method_names)
     seed: int = setting(0, "seed of initialisation, shuffling and selection",
                         at_least=0, at_most=2**32 - 1)
     steps: int = setting(300_000, "training steps (count)", at_least=1)

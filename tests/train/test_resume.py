@@ -21,8 +21,9 @@ from adaptive_dist.train.run import restore
 
 pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
-LONG = ["run", "lm", *TINY, *OWN, "--steps", "200", "--log-every", "10", "--evaluate-every", "50",
-        "--checkpoint-every", "20", "--fine-tune-steps", "4", "--fine-tune-every", "2"]
+LONG = ["run", "lm", *TINY, *OWN, "--method", "soba", "--steps", "200", "--log-every", "10",
+        "--evaluate-every", "50", "--checkpoint-every", "20", "--fine-tune-steps", "4",
+        "--fine-tune-every", "2"]
 
 
 def without_clock(record):
