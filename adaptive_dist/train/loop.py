@@ -87,9 +87,11 @@ def skipping(step: Step) -> Step:
                 ) -> tuple[TrainState, AlgorithmInfo]:
         after, info = step(state, generic, specific)
         sound = all_finite((info.loss, info.gradient_norm, after[:3])) | ~all_finite(state[:3])
-        kept = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after[:3], state[:3])
+        params, optimizer, selector = jax.tree.map(
+            lambda new, old: jnp.where(sound, new, old), after[:3], state[:3])
         loss = jnp.where(sound, info.loss, jnp.nan)
-        return TrainState(*kept, after.key, after.step), info._replace(loss=loss)
+        kept = TrainState(params, optimizer, selector, after.key, after.step)
+        return kept, info._replace(loss=loss)
     return careful
 
 # %% ../../nbs/train/loop.ipynb #0fe85dbb
