@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import jax
 
-from ..config.errors import UsageError
+from ..config.errors import UsageError, needs
 from ..config.files import write_json, write_lines
 from ..config.settings import check, nested_settings
 from ..method.problem import Params
@@ -140,7 +140,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
               seconds: float) -> Iterator[Progress]:
     "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
     chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
-    look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
+    look = experiment.probe.look if experiment.probe else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
@@ -263,8 +263,9 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
     """The result that a folder already holds, or the experiment.
 
-    Nothing is left of a run that cannot be.
+    Nothing is left of a run that cannot be. Raises `ModuleNotFoundError` for what is not installed.
     """
+    needs("grain", "orbax", "tqdm", *(["tensorboardX"] if config.tensorboard else []))
     new = [f for f in (out, *out.parents) if not os.path.exists(f)]  # Path.exists may raise
     try:
         result = claim_run_folder(out, name, check(config))

@@ -31,7 +31,7 @@ from adaptive_dist.method.problem import Batch, Params
 from adaptive_dist.method.selector import descend
 
 DECAY = 3e-4  # of the squared norm of the parameters, halved, in the loss of each picture
-BATCH, RATIO, STEPS, HALVES = 16, 8, 4_000, 100
+BATCH, RATIO, STEPS, HALVES, TARGET = 16, 8, 4_000, 100, 140
 LOOKS = (50, 200, 1_000, 4_000)
 
 
@@ -50,7 +50,7 @@ def digits(path: Path, seed: int) -> Digits:
     def some(numbers: np.ndarray) -> Batch:
         return {"features": pictures[numbers], "label": rows[numbers, -1].astype(np.int32)}
     rest = np.arange(1_000, len(rows))
-    return Digits(some(np.arange(1_000)), some(rest[rows[rest, -1] >= 8][:150]))
+    return Digits(some(np.arange(1_000)), some(rest[rows[rest, -1] >= 8][:TARGET]))
 
 
 def picture_loss(params: Params, batch: Batch, key: Any = None) -> jax.Array:
@@ -198,9 +198,14 @@ def response(steps: int, generic: float, selector: ad.Selector, params: Params, 
     return {"scores": picture_loss(told, data.generic) - picture_loss(plain, data.generic)}
 
 
+def picture_and_class(batch: Batch) -> jax.Array:
+    "What a weighting network sees: all that the loss depends on, as with texts."
+    return jnp.concatenate([batch["features"], jax.nn.one_hot(batch["label"], 10)], 1)
+
+
 def methods() -> dict[str, Asked]:
     "Who is asked: methods at their defaults but for what their names say."
-    network, common = ad.weighting.mlp(), dict(batch_size=BATCH)
+    network, common = ad.weighting.mlp(picture_and_class), dict(batch_size=BATCH)
     found = {
         "DDS": ad.dds(TASK, network, **common, ema_decay=.98),
         "Anograd": ad.anograd(TASK, network, **common, ema_decay=.98),
