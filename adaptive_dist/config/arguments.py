@@ -9,12 +9,12 @@ __all__ = ['field_name', 'Parser', 'from_text', 'add_setting', 'add_settings', '
 import argparse
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import Field, fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from .errors import UsageError, closest
-from .settings import Config, change, check, choices, flag, renamed, settings
+from .settings import Config, change, check, choices, flag, is_group, renamed, settings
 
 # %% ../../nbs/config/arguments.ipynb #72931c85
 def field_name(flag: str) -> str:
@@ -96,12 +96,16 @@ def from_arguments(config: Config, arguments: Mapping[str, Any]) -> Config:
 
 # %% ../../nbs/config/arguments.ipynb #a0000001
 def chosen_names(config: Config, argv: Sequence[str], without: Collection[str] = ()) -> Config:
-    "The configuration with those flags that other settings depend on."
+    "The configuration with those flags that other settings depend on, in its groups too."
     parser = Parser("", add_help=False)
     for f in fields(config):  # type: ignore[arg-type]
         if f.metadata.get("names") and f.name not in without:
             parser.add_argument(flag(f.name), default=getattr(config, f.name))
-    return change(config, **vars(parser.parse_known_args(argv)[0]))
+    config = change(config, **vars(parser.parse_known_args(argv)[0]))
+    groups = {f.name: getattr(config, f.name) for f in fields(config)  # type: ignore[arg-type]
+              if f.name not in without and is_group(getattr(config, f.name))}
+    named = {name: chosen_names(group, argv) for name, group in groups.items()}
+    return replace(config, **named) if named != groups else config  # type: ignore[type-var]
 
 # %% ../../nbs/config/arguments.ipynb #a0000002
 def parse_settings(parser: Parser, config: Config, argv: Sequence[str], first: str | None = None,

@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.corpora import PILE_SETS
+from ..data.leaks import Shingling
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.text import DataConfig, prepare_text
@@ -33,8 +34,10 @@ from ..models.byte_convolution import convolution_init, convolution_loss
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
+from ..report.tables import number
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
@@ -81,6 +84,10 @@ class LMConfig(TaskConfig):
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
 
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "text")
+
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
 def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
@@ -112,7 +119,9 @@ def lm_components(config: LMConfig) -> TaskComponents:
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]), judge=byte_judge)
+        show=lambda row: decode(row["tokens"]), judge=byte_judge,
+        shingling=Shingling("tokens", 25, bytes=True),  # about five words
+        text=lambda rows: decode(rows["tokens"].ravel()))
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -264,6 +273,17 @@ _studies_of_methods: Mapping[str, Study] = {
                           "uniform,classifier,importance"),
 }
 
+# %% ../../nbs/experiments/lm.ipynb #c0d8feb2
+_scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed", "dsir",
+            "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp", "rds", "betr",
+            "gio", "gio_direct", "gotd")
+_studies_of_scorers: Mapping[str, Study] = {
+    "field": _small("scores computed before training, and methods that learn while it runs",
+                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,anograd,soba,"
+                    + ",".join(f"scored+scorer={scorer}" for scorer in _scorers),
+                    (*TOPICS[:2], "Security weakness")),
+}
+
 # %% ../../nbs/experiments/lm.ipynb #e784facd
 def _each(setting: str, values: Iterable[object], methods: Sequence[str] = ("soba",)) -> str:
     "Variants: each method with each value of a setting."
@@ -321,8 +341,8 @@ _studies_of_authors: Mapping[str, Study] = {
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
-    {**_studies_of_methods, **_studies_of_settings, **_studies_of_v, **_studies_of_runs,
-     **_studies_of_authors},
+    {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
+     **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
@@ -346,7 +366,7 @@ def comparison(results: Mapping[str, Mapping[str, Any]], further: Sequence[str] 
     """
     lines = [_line("", results)]
     for kind in ("specific", "generic"):
-        losses = [f"{r[f'{kind}_loss']:.4f}" for r in results.values()]
+        losses = [number(r[f"{kind}_loss"], 4) for r in results.values()]
         lines.append(_line(f"{kind} loss (nats/byte)", losses))
     shares = ["share of picked, last tenth of the run (share in the data):", *picked_lines(results)]
     return "\n".join([*lines, *further, *shares])

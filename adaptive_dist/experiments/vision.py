@@ -33,6 +33,7 @@ from ..models.towers import Images, Towers, TowersConfig
 from ..train.assemble import TaskComponents, assemble
 from ..train.distributed import bounded_device_get
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.methods import find_method
 from ..train.rule_methods import RuleSettings
 from ..train.settings import TaskConfig, WeightingConfig
@@ -196,6 +197,10 @@ class VisionConfig(TaskConfig):
     weighting: PictureWeightingConfig = field(default_factory=PictureWeightingConfig)
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     model: TowersConfig = field(default_factory=TowersConfig)
+
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "images")
 
 # %% ../../nbs/experiments/vision.ipynb #13531c89
 def check_contrastive(config: VisionConfig) -> None:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ContrastOf', 'BLOCK', 'CDS', 'ContrastiveSettings', 'candidates', 'scored_reader', 'scoring_run', 'scores_folder',
-           'scoring_models', 'contrast_of', 'candidate_scores', 'models_flops', 'preparation_flops', 'prepare_scores',
-           'contrastive_selector']
+           'judged_components', 'scoring_components', 'scoring_models', 'contrast_of', 'candidate_scores',
+           'models_flops', 'preparation_flops', 'prepare_scores', 'contrastive_selector']
 
 # %% ../../nbs/train/contrastive.ipynb #c0000003
 import json
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -27,9 +27,9 @@ from ..data.cache import digest
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.scores import Scores, kept_scores
 from ..data.split import Split
-from ..data.table import Part
-from ..method import baselines
-from ..method.problem import Batch
+from ..data.table import Part, Rows
+from ..method import baselines, filtering
+from ..method.problem import Batch, Params
 from ..method.selector import Selector
 from .experiment import Experiment, first_batches, planned_flops, planned_step
 from .fine_tuning import tuning_of
@@ -47,6 +47,11 @@ class ContrastiveSettings:
         100_000, "most steps of tuning its copy on specific data (count)", at_least=1)
     cds_examples: int | None = setting(
         None, "generic examples that cds scores and then trains on (count); none: all", at_least=1)
+    cds_width: int | None = setting(
+        None, "size of a small model that scores, the task's judge (channels); none: the model "
+        "itself", at_least=1)
+    filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting(
+        "top_k", "how rows are chosen from the big batch")
 
 # %% ../../nbs/train/contrastive.ipynb #c0000005
 def candidates(config: TaskConfig, data: Split) -> Part:
@@ -78,16 +83,44 @@ def scores_folder(preparation: Preparation) -> Path:
     "Where models and scores are kept: beside the data's cache, by what they follow from."
     config, data = preparation.config, preparation.data
     assert data.folder, "cds keeps its scores in the data's cache, and this data has none"
-    name = digest({"run": plain(result_settings(scoring_run(config))), "data": data.folder.name})
+    shape = {"run": plain(result_settings(scoring_run(config))), "data": data.folder.name}
+    if config.method_settings.cds_width:
+        shape["judge"] = config.method_settings.cds_width
+    name = digest(shape)
     return data.folder.parent/f"cds-{name}"
+
+# %% ../../nbs/train/contrastive.ipynb #a698cc01
+def judged_components(components: Any, width: int, example: Batch) -> Any:
+    "What the task brings, with a judge of this size as its model; `UsageError` if it has none."
+    if components.judge is None:
+        raise UsageError(f"--cds-width {width}: the task {components.name} brings no small model: "
+                         "leave it out")
+    judge = components.judge(width)
+    loss = jax.jit(lambda params, batch: judge.task.generic(params, batch, jax.random.key(0)))
+
+    def mean(params: Params, rows: Rows, block: int = 64) -> float:
+        found = [np.asarray(loss(params, wrapped_block(rows, k, block).columns))
+                 for k in range(0, len(rows), block)]
+        return float(np.concatenate(found)[:len(rows)].mean())
+
+    return components._replace(
+        task=judge.task, init_params=lambda key: judge.init(key, example), example_loss=loss,
+        generic_loss=mean, specific_loss=mean)
+
+# %% ../../nbs/train/contrastive.ipynb #474e3fc6
+def scoring_components(preparation: Preparation) -> Any:
+    "What the scoring run is made of: the task, or its judge, and no measures, losses are enough."
+    width, components = preparation.config.method_settings.cds_width, preparation.components
+    if width:
+        components = judged_components(components, width, preparation.data.generic[:1].columns)
+    return components._replace(measures=lambda params, rows: {}, files={})
 
 # %% ../../nbs/train/contrastive.ipynb #ab0a7b9e
 def scoring_models(preparation: Preparation,
                    progress: bool = False) -> tuple[Experiment, dict[str, Any]]:
     "The experiment of the scoring run and its result; it is run if need be."
-    scoring, components = scoring_run(preparation.config), preparation.components
-    quiet = components._replace(measures=lambda params, rows: {}, files={})  # losses are enough
-    experiment = preparation.assemble(scoring, preparation.data, quiet)
+    scoring, components = scoring_run(preparation.config), scoring_components(preparation)
+    experiment = preparation.assemble(scoring, preparation.data, components)
     models = scores_folder(preparation)/"models"
     result = run(components.name, scoring, lambda config: experiment, models, progress)
     return experiment, result
@@ -101,7 +134,7 @@ def contrast_of(preparation: Preparation, progress: bool = False) -> ContrastOf:
     models = scores_folder(preparation)/"models"
     generic = restore(models, experiment).params
     specific = restore_tuned(models, experiment, result["fine_tuning"]["step"])
-    scores = partial(baselines.contrastive_scores, preparation.components.example_loss)
+    scores = partial(baselines.contrastive_scores, scoring_components(preparation).example_loss)
     return jax.jit(partial(scores, generic, specific))
 
 # %% ../../nbs/train/contrastive.ipynb #c0000011
@@ -167,9 +200,10 @@ def prepare_scores(preparation: Preparation, progress: bool) -> Prepared:
 
 # %% ../../nbs/train/contrastive.ipynb #c0000013
 def contrastive_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
-    "The rows of each big batch with the highest scores."
+    "The rows of each big batch with the highest scores, or what the filter makes of them."
     del inputs
-    return baselines.cds(batch_size=config.batch_size)
+    chosen = filtering.FILTERS[config.method_settings.filter]
+    return baselines.cds(batch_size=config.batch_size, filter=chosen)
 
 # %% ../../nbs/train/contrastive.ipynb #c0000014
 CDS = Method("keep the rows that a model tuned on the target finds easier", contrastive_selector,

@@ -103,6 +103,7 @@ METHODS: Mapping[str, str] = {
     "classifier": "adaptive_dist.train.reference_methods:CLASSIFIER",
     "importance": "adaptive_dist.train.reference_methods:IMPORTANCE",
     "cds": "adaptive_dist.train.contrastive:CDS",
+    "scored": "adaptive_dist.train.scored:SCORED",
     "online_cds": "adaptive_dist.train.contrast_method:ONLINE_CDS",
     "dds": "adaptive_dist.train.rule_methods:DDS",
     "anograd": "adaptive_dist.train.rule_methods:ANOGRAD",
