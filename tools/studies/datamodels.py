@@ -72,7 +72,8 @@ TASK = ad.Task(decayed_loss, picture_loss)
 # Models at their optimum, in double precision.
 def probabilities(params: np.ndarray, x: np.ndarray) -> np.ndarray:
     "Softmax of the logits."
-    powers = np.exp((logits := x @ params) - logits.max(1, keepdims=True))
+    logits = x @ params
+    powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers/powers.sum(1, keepdims=True)
 
 
