@@ -22,7 +22,7 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 
-from ..config.errors import UsageError
+from ..config.errors import UsageError, needs
 from ..config.files import read_json, user_path, write_json, write_lines
 from ..config.settings import change, check, nested_settings
 from ..data.account import left_out_line
@@ -148,7 +148,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     if config.on_divergence == "skip":
         step = loop.skipping(step)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
-    look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
+    look = experiment.probe.look if experiment.probe else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
@@ -349,8 +349,9 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
     """The result that a folder already holds, or the experiment.
 
-    Nothing is left of a run that cannot be.
+    Nothing is left of a run that cannot be. Raises `ModuleNotFoundError` for what is not installed.
     """
+    needs("grain", "orbax", "tqdm", *(["tensorboardX"] if config.tensorboard else []))
     new = [f for f in (out, *out.parents) if not os.path.exists(f)]  # Path.exists may raise
     try:
         result = claim_run_folder(out, name, check(config))
