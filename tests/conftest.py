@@ -29,6 +29,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run slow tests too")
     parser.addoption("--only-slow", action="store_true", help="run slow tests and no others")
     parser.addoption("--order", metavar="TEXT", help="run tests in an order that follows from TEXT")
+    parser.addoption("--kills", type=int, default=20, metavar="COUNT",
+                     help="processes that each test of kills kills [20]")
+    parser.addoption("--kill-seed", type=int, default=0, metavar="SEED",
+                     help="which moments they are killed at [0]")
     parser.addoption("--budget", type=float, metavar="SECONDS",
                      help="start no test after so long; what is left over is skipped")
 

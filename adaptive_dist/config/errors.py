@@ -31,7 +31,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 EXTRA_OF = {
     "flax": "train", "grain": "train", "jinja2": "train", "matplotlib": "train",
     "orbax": "train", "tensorboardX": "train", "tqdm": "train",
-    "datasets": "data", "huggingface_hub": "data", "pyarrow": "data",
+    "pyarrow": "train", "upath": "train",
+    "datasets": "data", "huggingface_hub": "data",
     "sacrebleu": "mt", "tokenizers": "mt",
     "PIL": "vision",
     "polib": "embedded-mt",

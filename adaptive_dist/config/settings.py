@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Config', 'WORDS', 'RENAMED', 'setting', 'is_group', 'settings', 'nested_settings', 'result_settings', 'is_a',
            'choices', 'allowed', 'limit_fault', 'flag', 'fault', 'check_values', 'check', 'renamed', 'with_names',
-           'unknown', 'change', 'leaves', 'from_nested']
+           'unknown', 'expanded', 'change', 'leaves', 'named_today', 'from_nested']
 
 # %% ../../nbs/config/settings.ipynb #84c12a1b
 import math
@@ -16,18 +16,22 @@ from dataclasses import Field, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError, closest, did_you_mean
+from .files import user_path
 
 # %% ../../nbs/config/settings.ipynb #bb59dfb5
 def setting(default: Any, help: str, affects_result: bool = True,
-            names: Callable[[], Collection[str]] | None = None, **limits: float) -> Any:
+            names: Callable[[], Collection[str]] | None = None, path: bool = False,
+            **limits: float) -> Any:
     """A dataclass field with one line of help, which names its unit.
 
     `limits` may hold `at_least`, `at_most` and `above`. A setting with `affects_result=False`
     shapes nothing that comes out of a run, so it may change when an interrupted one goes on.
     `names()` lists what may be chosen where no type can, since other packages add to it; which
-    other settings there are may depend on such a choice, so it is read first.
+    other settings there are may depend on such a choice, so it is read first. In a setting that is
+    a `path`, `~` stands for a home folder.
     """
-    metadata = {"help": help, "affects_result": affects_result, "names": names, **limits}
+    metadata = {"help": help, "affects_result": affects_result, "names": names, "path": path,
+                **limits}
     return field(default=default, metadata=metadata)
 
 # %% ../../nbs/config/settings.ipynb #341b1a10
@@ -177,6 +181,11 @@ def unknown(config: Any, name: str, known: Collection[str]) -> UsageError:
     instead = f"unknown setting {name}: {did_you_mean(name, sorted(known))}"
     return UsageError(renamed(name, known) or hint or instead)
 
+# %% ../../nbs/config/settings.ipynb #aad66682
+def expanded(f: Field, value: Any) -> Any:
+    "A value of a setting, with a home folder written out where it is a path."
+    return str(user_path(value)) if f.metadata.get("path") and value is not None else value
+
 # %% ../../nbs/config/settings.ipynb #aad66681
 def change(config: Config, **changes: Any) -> Config:
     "A nested configuration with settings changed by name; `UsageError` for what does not fit."
@@ -189,7 +198,7 @@ def change(config: Config, **changes: Any) -> Config:
         check_values(type(part), changes)
         groups = {f.name: changed(getattr(part, f.name)) for f in fields(part)
                   if is_group(getattr(part, f.name))}
-        own = {f.name: changes[f.name] for f in fields(part) if f.name in changes}
+        own = {f.name: expanded(f, changes[f.name]) for f in fields(part) if f.name in changes}
         return replace(part, **groups, **own)
 
     return changed(config)
@@ -203,11 +212,15 @@ def leaves(nested: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         else:
             yield name, value
 
+# %% ../../nbs/config/settings.ipynb #4568ec4a
+def named_today(config: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    "Values of nested dictionaries that are settings of a configuration, by their names today."
+    known, found = {f.name for f, _ in settings(config)}, dict(leaves(values))
+    today = {name if name in known else RENAMED.get(name, name): found[name] for name in found}
+    return {name: value for name, value in today.items() if name in known}
+
 # %% ../../nbs/config/settings.ipynb #4568ec48
 def from_nested(config: Config, values: Mapping[str, Any]) -> Config:
     "The configuration with the values of nested dictionaries, as `config.json` has them."
-    found = dict(leaves(values))
-    config = with_names(config, found)
-    known = {f.name for f, _ in settings(config)}
-    today = {name if name in known else RENAMED.get(name, name): found[name] for name in found}
-    return change(config, **{name: value for name, value in today.items() if name in known})
+    config = with_names(config, dict(leaves(values)))
+    return change(config, **named_today(config, values))

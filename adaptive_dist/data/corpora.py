@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['C4_MIRROR', 'PILE_MIRROR', 'PILE_SETS', 'NOT_IN_MIRROR', 'NEWS', 'TEXT_SOURCES', 'hub_rows', 'hub_fingerprint', 'Hub',
-           'PictureHub', 'text_rows', 'C4', 'pile_rows', 'Pile', 'archived_news', 'news_files', 'news_text', 'News',
-           'aligned_rows', 'test_set_files', 'SacreBleu']
+           'text_rows', 'C4', 'pile_rows', 'Pile', 'archived_news', 'news_files', 'news_text', 'News', 'aligned_rows',
+           'test_set_files', 'SacreBleu']
 
 # %% ../../nbs/data/corpora.ipynb #ced258b5
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,9 +15,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 from zipfile import ZipFile
 
+from upath import UPath
+
 from ..config.errors import UsageError
-from . import formats
-from .formats import Row, Values, lines, numbered, one_line, readable_files
+from . import places
+from .account import LeftOut
+from .formats import CANNOT_BE_READ, Row, Values, lines, numbered
+from .places import one_line
 
 # %% ../../nbs/data/corpora.ipynb #9bd3950c
 def hub_rows(name: str, config: str | None = None, split: str = "train") -> Iterator[Values]:
@@ -40,11 +44,11 @@ def hub_rows(name: str, config: str | None = None, split: str = "train") -> Iter
                          "and split, and the network, or name a local copy") from e
 
 # %% ../../nbs/data/corpora.ipynb #90bdc5c5
-def hub_fingerprint(source: str, name: str, words: formats.FileWords = formats.by_content) -> str:
-    "A digest of a source on the hub, and of the files, as `words` has them, if it is a copy."
-    root = Path(name)
-    files = sorted(filter(Path.is_file, root.rglob("*"))) if root.is_dir() else []
-    return formats.digest_words([source, *words(files, root)])
+def hub_fingerprint(source: str, name: str, verify: bool = False) -> str:
+    "A digest of a source on the hub, and of the versions or contents of files if it is a copy."
+    root = UPath(name)
+    files = sorted(path for path in root.rglob("*") if path.is_file()) if root.is_dir() else []
+    return places.digest_words([source, *places.file_words(files, root, verify)])
 
 # %% ../../nbs/data/corpora.ipynb #8898128d
 @dataclass(frozen=True)
@@ -63,28 +67,19 @@ class Hub:
             raise UsageError(f"cannot tell what {self} means: write {forms}")
         return name, config or None, split or "train"
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str]) -> Iterator[Row | LeftOut]:
         "All rows, with all columns."
         del columns
         name, config, split = self.parts()
         return numbered(hub_rows(name, config, split), str(self), Path(name).name)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of the place, and of the files of a local copy."
-        return hub_fingerprint(str(self), self.parts()[0])
+        return hub_fingerprint(str(self), self.parts()[0], verify)
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
-
-# %% ../../nbs/data/corpora.ipynb #2af18bda
-@dataclass(frozen=True)
-class PictureHub(Hub):
-    "A data set of pictures on the hub: the files of a copy are told by size and time."
-
-    def fingerprint(self) -> str:
-        "A digest of the place, and of the sizes and times of a local copy's files."
-        return hub_fingerprint(str(self), self.parts()[0], formats.by_time)
 
 # %% ../../nbs/data/corpora.ipynb #b24b6228
 def text_rows(found: Iterable[Values], column: str, name: str, label: str) -> Iterator[Row]:
@@ -111,9 +106,9 @@ class C4:
         found = hub_rows(self.copy) if self.copy else hub_rows(C4_MIRROR, "en")
         return text_rows(found, columns[0], str(self), "c4")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of its name, and of the files of a copy."
-        return hub_fingerprint(str(self), self.copy or C4_MIRROR)
+        return hub_fingerprint(str(self), self.copy or C4_MIRROR, verify)
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
@@ -166,20 +161,20 @@ class Pile:
         "The texts, in the first of the columns; `UsageError` if there are none."
         found = pile_rows(hub_rows(self.copy or PILE_MIRROR), self.domain)
         texts = text_rows(found, columns[0], str(self), self.domain)
-        return formats.nonempty(texts, f"{self} holds no text: name another copy, pile:DOMAIN:COPY")
+        return places.nonempty(texts, f"{self} holds no text: name another copy, pile:DOMAIN:COPY")
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of its name, and of the files of a copy."
-        return hub_fingerprint(str(self), self.copy or PILE_MIRROR)
+        return hub_fingerprint(str(self), self.copy or PILE_MIRROR, verify)
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
 
 # %% ../../nbs/data/corpora.ipynb #4085e8b7
-def archived_news(path: Path) -> Iterator[tuple[str, bytes]]:
+def archived_news(path: UPath) -> Iterator[tuple[str, bytes]]:
     "Name and content of each XML file in a zip archive, hidden ones left out."
-    with ZipFile(path) as archive:
+    with path.open("rb") as file, ZipFile(file) as archive:
         for name in sorted(archive.namelist()):
             hidden = any(part.startswith(".") for part in Path(name).parts)
             if name.lower().endswith(".xml") and not hidden:
@@ -189,12 +184,12 @@ def archived_news(path: Path) -> Iterator[tuple[str, bytes]]:
 NEWS = (".xml", ".zip")
 TEXT_SOURCES = "embedded[:LABEL], c4, pile:DOMAIN, rcv1:PATH or hub:NAME"  # beside paths
 
-def news_files(path: Path) -> Iterator[tuple[str, bytes]]:
+def news_files(path: UPath) -> Iterator[tuple[str, bytes]]:
     """Name and content of each XML file at `path` and below, also in zip archives.
 
     Raises `UsageError` for what cannot be read.
     """
-    for file in readable_files(path, NEWS, TEXT_SOURCES):
+    for file in places.listing(path, NEWS, TEXT_SOURCES).files:
         try:
             if file.suffix.lower() == ".xml":
                 yield str(file), file.read_bytes()
@@ -223,7 +218,7 @@ def news_text(name: str, content: bytes) -> str:
 @dataclass(frozen=True)
 class News:
     "A copy of RCV1, or a part of one."
-    path: Path
+    path: UPath
 
     @classmethod
     def parse(cls, rest: str) -> "News":
@@ -231,26 +226,32 @@ class News:
         if not rest:
             raise UsageError("rcv1 needs a path: get the corpus (RCV1) from NIST, which licenses "
                              "it, and write rcv1:PATH for where your copy is")
-        return cls(Path(rest).expanduser())
+        return cls(places.place(rest))
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
-        "The texts, in the first of the columns; `UsageError` if there are none."
-        texts = ((name, news_text(name, content)) for name, content in news_files(self.path))
-        found = (Row({columns[0]: text}, "reuters", name) for name, text in texts if text)
-        other = "name another folder, of newsML.xml files or of .zip archives of them"
-        return formats.nonempty(found, f"rcv1:{self.path} holds no text: {other}")
+    def rows(self, columns: Sequence[str]) -> Iterator[Row | LeftOut]:
+        "The texts, in the first of the columns; an item without one is left out."
+        found = places.listing(self.path, NEWS, TEXT_SOURCES)
+        for file, why in found.others:
+            yield LeftOut(file.relative_to(found.root).as_posix(), why)
+        for name, content in news_files(self.path):
+            try:
+                text = news_text(name, content)
+            except UsageError as e:
+                yield LeftOut(name, CANNOT_BE_READ, str(e))
+                continue
+            yield Row({columns[0]: text}, "reuters", name) if text else LeftOut(name, "empty")
 
-    def fingerprint(self) -> str:
-        "A digest of the names and bytes of all files that would be read."
-        files = readable_files(self.path, NEWS, TEXT_SOURCES)
-        return formats.digest_words(["rcv1", *formats.by_content(files, self.path)])
+    def fingerprint(self, verify: bool = False) -> str:
+        "A digest of names and versions, or contents, of all files that would be read."
+        found = places.listing(self.path, NEWS, TEXT_SOURCES)
+        return places.digest_words(["rcv1", *places.file_words(found.files, found.root, verify)])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."
         return other == self
 
 # %% ../../nbs/data/corpora.ipynb #9442ccf5
-def aligned_rows(source: Path, target: Path, columns: Sequence[str]) -> Iterator[Values]:
+def aligned_rows(source: UPath, target: UPath, columns: Sequence[str]) -> Iterator[Values]:
     "Line n of one file with line n of the other; `UsageError` if one has more of them."
     both = zip_longest(lines(source), lines(target))
     for number, (a, b) in enumerate(both, 1):
@@ -262,12 +263,12 @@ def aligned_rows(source: Path, target: Path, columns: Sequence[str]) -> Iterator
         yield {columns[0]: a, columns[1]: b}
 
 # %% ../../nbs/data/corpora.ipynb #29d81262
-def test_set_files(name: str, languages: str) -> tuple[Path, Path]:
+def test_set_files(name: str, languages: str) -> tuple[UPath, UPath]:
     "The files of a test set, source and first reference; `UsageError` for one that there is not."
     from sacrebleu.utils import get_reference_files, get_source_file
     try:
         source, references = get_source_file(name, languages), get_reference_files(name, languages)
-        return Path(source), Path(references[0])
+        return UPath(source), UPath(references[0])
     except (Exception, SystemExit) as e:  # sacreBLEU leaves the program where a download fails
         reason = f"no test set {name} for {languages}, or cannot download it ({one_line(e)})"
         raise UsageError(f"sacreBLEU has {reason}: see sacrebleu --list, and the network") from None
@@ -283,15 +284,15 @@ class SacreBleu:
         "From names joined by +."
         return cls(tuple(rest.split("+")))
 
-    def rows(self, columns: Sequence[str]) -> Iterator[Row]:
+    def rows(self, columns: Sequence[str]) -> Iterator[Row | LeftOut]:
         "Sentences and their first references; `UsageError` for a set that sacreBLEU cannot give."
         for name in self.names:
             both = aligned_rows(*test_set_files(name, "-".join(columns[:2])), columns)
             yield from numbered(both, name, name)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of the names and the version of sacreBLEU, which checks what it downloads."
-        return formats.digest_words([*formats.by_version(["sacrebleu"]), *self.names])
+        return places.digest_words([*places.by_version(["sacrebleu"]), *self.names])
 
     def contains(self, other: object) -> bool:
         "Whether the other source is the same."

@@ -9,7 +9,6 @@ __all__ = ['MT_PRESETS', 'MT_TARGETS', 'MT_STUDIES', 'MT', 'pair_loss_of', 'mt_t
            'Translator', 'run_config', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +19,10 @@ import numpy as np
 from jaxtyping import Array, Float, Integer, PRNGKeyArray
 
 from ..config.errors import UsageError
+from ..config.files import read_json
 from ..config.settings import change, check, from_nested, setting
 from ..data.embedded.pairs import Pair, single_spaced
+from ..data.leaks import Shingling
 from ..data.pairs import PairsConfig, prepare_pairs
 from ..data.split import Split
 from ..data.table import Rows
@@ -34,6 +35,8 @@ from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
+from ..train.health import check_not_diverged
 from ..train.run import restore, restore_tuned
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
@@ -132,6 +135,10 @@ class MTConfig(TaskConfig):
     model: EncoderDecoderConfig = field(default_factory=EncoderDecoderConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "pairs")
+
 # %% ../../nbs/experiments/mt.ipynb #da069283
 def make_model(config: MTConfig) -> EncoderDecoder:
     "The model of a configuration; `UsageError` if it cannot be."
@@ -149,7 +156,8 @@ def mt_components(config: MTConfig) -> TaskComponents:
         name="mt", task=mt_task(model),
         weighting=pair_weighting(config.weighting, config.data.vocabulary),
         init_params=lambda key: model.init(key, row, row),
-        example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss)
+        example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss,
+        shingling=Shingling("source", 4))
 
 # %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,
@@ -212,8 +220,9 @@ def synthetic_mt(config: MTConfig) -> Experiment:
 
 # %% ../../nbs/experiments/mt.ipynb #2f2c016b
 _newstest = "+".join(f"wmt{year:02}" for year in range(9, 20))
-_paper = change(MTConfig(), generic="en-de.txt.gz", specific=f"sacrebleu:{_newstest}",
-                specific_valid="sacrebleu:wmt20", specific_test="sacrebleu:wmt21")
+_paper = change(MTConfig(), method="soba", generic="en-de.txt.gz",
+                specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20",
+                specific_test="sacrebleu:wmt21")
 _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(derivative="finite_difference", ema_decay=.98),
@@ -284,12 +293,13 @@ class Translator(NamedTuple):
 def run_config(folder: Path) -> MTConfig:
     "The configuration of a run of `adaptive-dist run mt`; `UsageError` if the folder holds none."
     try:
-        values = json.loads((folder/"config.json").read_bytes())
-    except (OSError, ValueError):
+        values = read_json(folder/"config.json", "name a run's folder")
+    except UsageError:
         raise UsageError(f"{folder} holds no run: name a folder that adaptive-dist run mt has "
                          "written") from None
     if values.get("task") != "mt":
         raise UsageError(f"{folder} holds a run of {values.get('task')}, not of mt: name another")
+    check_not_diverged(folder)
     return from_nested(MTConfig(), values)
 
 # %% ../../nbs/experiments/mt.ipynb #db4dedfd

@@ -33,6 +33,7 @@ from ..models.towers import Images, Towers, TowersConfig
 from ..train.assemble import TaskComponents, assemble
 from ..train.distributed import bounded_device_get
 from ..train.experiment import Experiment
+from ..train.folder import fingerprints_of
 from ..train.methods import find_method
 from ..train.rule_methods import RuleSettings
 from ..train.settings import TaskConfig, WeightingConfig
@@ -197,6 +198,10 @@ class VisionConfig(TaskConfig):
     data: ImageDataConfig = field(default_factory=ImageDataConfig)
     model: TowersConfig = field(default_factory=TowersConfig)
 
+    def fingerprints(self) -> dict[str, str]:
+        "Fingerprints of both sources; `UsageError` for one out of reach."
+        return fingerprints_of(self.data, "images")
+
 # %% ../../nbs/experiments/vision.ipynb #13531c89
 def check_contrastive(config: VisionConfig) -> None:
     "`UsageError` for settings that contrastive training does not allow."
@@ -310,8 +315,8 @@ _reduced = change(
 # %% ../../nbs/experiments/vision.ipynb #103d73d1
 _paper = change(
     VisionConfig(method_defaults=_methods),
-    steps=100_000, batch_size=1_024, downsampling=8, learning_rate=5e-4, warmup=2_000,
-    generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128,
+    method="soba", steps=100_000, batch_size=1_024, downsampling=8, learning_rate=5e-4,
+    warmup=2_000, generic="yfcc15m", specific="imagenet67", image_size=224, caption_length=128,
     test_per_class=35, generic_test=.001, workers=16,
     fine_tune_steps=2_000, fine_tune_every=100, fine_tune_learning_rate=1e-4)
 VISION_PRESETS: Mapping[str, VisionConfig] = {"reduced": _reduced, "paper": _paper}

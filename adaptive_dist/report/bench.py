@@ -38,8 +38,8 @@ def warm_chunk(experiment: Experiment, state: TrainState, step: Step,
                steps: int) -> Callable[[], float]:
     "A function that trains on for some steps and returns the seconds of one; it has run once."
     batches = jax.device_put((experiment.generic.at(0, steps), experiment.specific.at(0, steps)))
-    chunk = jax.jit(make_chunk(step, experiment.selector, len(experiment.labels)), donate_argnums=0)
-    compiled = chunk.lower(state, *batches, steps).compile()
+    chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
+    compiled = jax.jit(chunk, donate_argnums=0).lower(state, *batches, steps).compile()
 
     def turn() -> float:
         nonlocal state

@@ -390,7 +390,9 @@ def cost(full: Experiment, config: TaskConfig, experiment: Experiment, short: Ta
 def wanted_labels(experiment: Experiment, rows: Sample, seen: Seen) -> dict[str, dict[str, float]]:
     "Share of each label in the pool, and among the best-aligned eighth of it."
     best = np.argsort(-seen.now.total)[:len(rows.pool)//8]
-    names, label = experiment.labels, rows.pool["label"]
+    names, label, groups = experiment.labels, rows.pool["label"], experiment.groups
+    if groups is not None:
+        label = groups[label]
     def share(label: np.ndarray) -> np.ndarray:
         return np.bincount(label, minlength=len(names))/len(label)
     both = zip(names, share(label), share(label[best]), strict=True)
@@ -540,7 +542,7 @@ def checkup(name: str, config: TaskConfig, build: Build, out: Path | str,
     found = Checked(name, verdict.verdict(seen.measured), seen, price, labels)
     record = check_record(found, [short.checkpoint_every, short.steps])
     show = experiment.show
-    examples = wanted_examples(rows, seen, experiment.labels, show) if show else {}
+    examples = wanted_examples(rows, seen, data_of(experiment).labels, show) if show else {}
     write_json(out/"check.json", record)
     write_text(out/"check.html", check_page(found, command, examples))
     return record

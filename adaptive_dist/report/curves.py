@@ -157,6 +157,7 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> Any:
     Where operations were not counted, there is nothing about work.
     """
     from matplotlib.figure import Figure
+    if not rows: return Figure()  # every run has diverged
     targets, methods = (list(dict.fromkeys(r[name] for r in rows)) for name in ("target", "method"))
     colors = {method: f"C{k}" for k, method in enumerate(methods)}
     priced = {t: in_plain_steps([r for r in rows if r["target"] == t]) for t in targets}

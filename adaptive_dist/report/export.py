@@ -29,7 +29,7 @@ def scored_blocks(found: Scored, parts: Mapping[str, Part],
 
     With `show` there is a column `text`, too.
     """
-    labels = np.array(found.experiment.labels)
+    labels = np.array(data_of(found.experiment).labels)
     for name, part in parts.items():
         for start in range(0, len(part), block):
             rows = part[np.arange(start, min(start + block, len(part)))]

@@ -7,7 +7,6 @@ __all__ = ['Variant', 'choices_of', 'variants', 'Job', 'slug', 'configured', 'as
            'name_flags', 'flags_of']
 
 # %% ../../nbs/report/grid.ipynb #v0000003
-import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any, NamedTuple
 
 from ..config.arguments import Parser, parse_settings
 from ..config.errors import UsageError
+from ..config.files import read_json
 from ..config.settings import flag, settings, with_names
+from ..train.health import DIVERGED
 from ..train.settings import RunConfig
 
 # %% ../../nbs/report/grid.ipynb #739badd1
@@ -67,9 +68,14 @@ class Job(NamedTuple):
     after: tuple[Path, ...] = ()
 
     def result(self) -> dict[str, Any] | None:
-        "The result, once the run is finished."
+        "The result, once the run is finished; `UsageError` for one that cannot be read."
         path = self.folder/"result.json"
-        return json.loads(path.read_bytes()) if path.exists() else None
+        if not path.exists(): return None
+        return read_json(path, "delete it, and the same command makes it again")
+
+    def diverged(self) -> bool:
+        "Whether the run, or one that it needs, has diverged."
+        return any((folder/DIVERGED).exists() for folder in (self.folder, *self.after))
 
 # %% ../../nbs/report/grid.ipynb #v0000008
 def slug(name: str) -> str:

@@ -76,11 +76,15 @@ class Running(NamedTuple):
             return json.loads(lines[-1])["step"]
         return 0
 
-    def result(self) -> dict[str, Any]:
-        "The result of a process that has ended; `UsageError` with what it said if it failed."
+    def result(self) -> dict[str, Any] | None:
+        """The result of a process that has ended; None for a run that has diverged.
+
+        Raises `UsageError` with what the process said if it failed.
+        """
         found = self.job.result()
         if self.process.returncode == 0 and found:
             return found
+        if self.job.diverged(): return None
         lines = self.log.read_text(errors="replace").strip().splitlines()
         said = lines[-1].removeprefix("adaptive-dist: ") if lines else ""
         status = f"ended with status {self.process.returncode}"
@@ -95,7 +99,8 @@ class Schedule:
     def __init__(self, jobs: Sequence[Job], command: Callable[[Job], list[str]], together: int,
                  logs: Path):
         results = [job.result() for job in jobs]
-        self.waiting = [job for job, result in zip(jobs, results, strict=True) if result is None]
+        self.waiting = [job for job, result in zip(jobs, results, strict=True)
+                        if result is None and not job.diverged()]
         self.finished = [result for result in results if result]
         self.running: list[Running] = []
         self.command, self.logs, self.done = command, logs, 0
@@ -119,7 +124,7 @@ class Schedule:
                 process = subprocess.Popen(
                     self.command(job), stdout=subprocess.DEVNULL, stderr=errors)
             self.running.append(Running(process, job, cores, log))
-        if not self.running:
+        if not self.running and self.waiting:
             first = self.waiting[0]
             raise UsageError(f"{first.folder}: needs {first.after[0]}, which nothing makes")
 
@@ -129,7 +134,10 @@ class Schedule:
             self.running.remove(ended)
             self.free.append(ended.cores)
             self.done += ended.job.config.steps
-            self.finished.append(ended.result())
+            result = ended.result()
+            if result:
+                self.finished.append(result)
+        self.waiting = [job for job in self.waiting if not job.diverged()]
 
     def show(self, bar: Any) -> None:
         "Move a progress bar to the steps that are done, and name the runs that are under way."

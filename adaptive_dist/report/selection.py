@@ -20,6 +20,7 @@ from jaxtyping import Float
 
 from ..config.errors import UsageError
 from ..config.files import write_text
+from ..data.leaks import about_leaks
 from ..data.readers import evenly_spaced
 from ..data.table import Rows
 from ..method.check.estimates import rank_correlation
@@ -35,7 +36,7 @@ from .curves import png, series
 from .finished import Finished, Scored, read_run
 from .page import page
 from .probed import PROBE_NOTES, draw_probes, late_probes, probe_table
-from .tables import TextTable
+from .tables import TextTable, number
 
 # %% ../../nbs/report/selection.ipynb #5b54ccc6
 def row_of(rows: Rows, number: int) -> dict[str, Any]:
@@ -64,10 +65,11 @@ def next_picks(folder: Path, experiment: Experiment) -> tuple[int, Rows]:
 def picks_as_text(experiment: Experiment, step: int, rows: Rows, count: int, width: int) -> str:
     "The first `count` of the picked rows, a line each."
     show = experiment.show or str
+    labels = experiment.data.labels if experiment.data else experiment.labels
     lines = [f"picked after step {step}:"]
     for k in range(count):
         text = " ".join(show(row_of(rows, k)).split())
-        lines.append(f"  {experiment.labels[rows['label'][k]]:.20}: {text}"[:width])
+        lines.append(f"  {labels[rows['label'][k]]:.20}: {text}"[:width])
     return "\n".join(lines)
 
 # %% ../../nbs/report/selection.ipynb #w0000004
@@ -186,8 +188,8 @@ def overview_row(run: Finished, varied: Repeats | None) -> list[str]:
     repeated = ["", "", ""]
     if varied:
         repeated = [f"{varied.offers:.1f}", f"{varied.distinct:.1%}", f"{varied.times:.1f}"]
-    return [run.name, str(last["step"]), f"{last['entropy']:.2f}",
-            f"{last['effective_sample_size']:.1f}", "" if share is None else f"{share:.1%}",
+    return [run.name, str(last["step"]), number(last["entropy"], 2),
+            number(last["effective_sample_size"], 1), "" if share is None else f"{share:.1%}",
             f"{share/base:.1f}" if share is not None and base else "", *repeated]
 
 # %% ../../nbs/report/selection.ipynb #w0000012
@@ -278,7 +280,9 @@ def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> 
         title = "Agreement between runs: rank correlation of their scores"
         tables[title] = agreement_table(answers.scores)
     figure = png(selection_figure(runs))
+    leaks = {run.name: about_leaks(run.result.get("leaks", {})) for run in runs}
     notes = SELECTION_NOTES + (PROBE_NOTES if probe_tables(runs) else ())
+    notes += tuple(f"{name}: {said}." for name, said in leaks.items() if said)
     return page("What was picked", command, tables, figure, notes, "Pictures")
 
 # %% ../../nbs/report/selection.ipynb #w0000023

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..config.errors import UsageError
+from ..data.leaks import leaks_of
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
@@ -22,6 +23,7 @@ from ..method.problem import Batch, Params
 from ..method.selector import Selector
 from .distributed import bounded_device_get, check_rows, make_mesh, scaled
 from .experiment import Experiment, TaskComponents
+from .labels import label_groups
 from .methods import Preparation, SelectorInputs, find_method
 from .observe import observer
 from .settings import TaskConfig, adam_of_model
@@ -77,9 +79,12 @@ def evaluations(config: TaskConfig, data: Split, components: TaskComponents) -> 
 # %% ../../nbs/train/assemble.ipynb #626f01be
 def taken_over(data: Split, components: TaskComponents) -> dict[str, Any]:
     "What an experiment has from the data and from the task as it is, whatever the configuration."
+    groups = label_groups(data.labels, data.share, data.target)
+    labels, share = (groups.names, groups.share) if groups else (data.labels, data.share)
     return dict(
-        init_params=components.init_params, labels=data.labels,
-        base_share=dict(zip(data.labels, data.share, strict=True)), target=data.target,
+        init_params=components.init_params, labels=labels, groups=groups.of if groups else None,
+        base_share=dict(zip(labels, share, strict=True)), target=data.target,
+        leaks=partial(leaks_of, data, components.shingling) if components.shingling else None,
         files=components.files, show=components.show, data=data, weighting=components.weighting)
 
 # %% ../../nbs/train/assemble.ipynb #3e5df0d9

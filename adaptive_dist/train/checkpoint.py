@@ -22,14 +22,15 @@ from ..config.errors import UsageError
 # %% ../../nbs/train/checkpoint.ipynb #d6c0890a
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    "Keep Orbax from logging what its threads saw of an exception, which is raised anyway."
+    """Keep Orbax from logging what its threads saw of an exception, which is raised anyway.
+
+    They may still be at it when that has been raised, so it stays quiet then.
+    """
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+    yield
+    logger.setLevel(level)
 
 # %% ../../nbs/train/checkpoint.ipynb #ce47c4f9
 def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = None) -> None:

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from ..data.leaks import Shingling
 from ..data.split import Split
 from ..data.table import Rows
 from ..method.contrast import Judge
@@ -44,6 +46,8 @@ class TaskComponents(NamedTuple):
     - `text(rows)`: the text of a document's rows, for scorers; none: what `show` says of each
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
+    - `shingling`: what documents are compared by, to count test documents that
+      [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     """
     name: str
     task: Task
@@ -56,6 +60,7 @@ class TaskComponents(NamedTuple):
     files: Mapping[str, Sequence[str]] = {}
     show: Callable[[Mapping[str, Any]], str] | None = None
     judge: Callable[[int], Judge] | None = None
+    shingling: Shingling | None = None
     text: Callable[[Rows], str] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
@@ -79,7 +84,7 @@ class Experiment(NamedTuple):
     - `selector`: how training examples are chosen; results call it by its `name`
     - `generic`, `specific`: readers of training batches; generic ones hold the row's label under
       `"label"`
-    - `labels`: names of the domain labels
+    - `labels`: names of the domain labels, as they are reported
     - `base_share`: share of each label in the generic set
     - `target`: the label of the specific set, if it has one
     - `validate(params)`: the specific loss on validation data, by which fine-tuning chooses
@@ -97,6 +102,9 @@ class Experiment(NamedTuple):
     - `scorer()`: a function that scores the examples of a batch, for a method whose selector can
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
+    - `leaks()`: counts of test documents that stand in the training data, if they can be told
+    - `groups`: which of `labels` a row counts for, by its label, where they are not the same
+    - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
     task: Task
     init_params: Callable[[PRNGKeyArray], Params]
@@ -118,6 +126,9 @@ class Experiment(NamedTuple):
     weighting: Weighting | None = None
     scorer: Callable[[], Callable[[Batch], Float[Array, " batch"]]] | None = None
     probe: Observer | None = None
+    fingerprints: Mapping[str, str] = {}
+    groups: Int[np.ndarray, " all"] | None = None
+    leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."

@@ -8,6 +8,7 @@ __all__ = ['CLOCK', 'flatten', 'read_metrics', 'Metrics']
 # %% ../../nbs/train/metrics.ipynb #2278d08a
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from io import FileIO
 from pathlib import Path
@@ -85,6 +86,10 @@ class Metrics:
         if self.events:
             for name, value in numbers.items():
                 self.events.add_scalar(name, value, step)
+
+    def sync(self) -> None:
+        "Bring what was written to the disk, as before a checkpoint that counts on it."
+        os.fsync(self.lines.fileno())
 
     def close(self) -> None:
         self.lines.close()

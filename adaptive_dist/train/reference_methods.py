@@ -113,7 +113,8 @@ IMPORTANCE = Method(
 @dataclass(frozen=True)
 class ReplaySettings:
     "Whose weighting networks a replay uses, and in which order."
-    replay_from: str | None = setting(None, "run with stored weighting networks (folder)")
+    replay_from: str | None = setting(
+        None, "run with stored weighting networks (folder)", path=True)
     replay_order: Literal["recorded", "shuffled", "last"] = setting(
         "recorded", "order in which they are used; last: only the last one")
     filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting(

@@ -4,33 +4,35 @@
 
 # %% auto #0
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
-           'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'train_stage',
-           'fine_tune_stage', 'costs_of', 'result_of_run', 'run_stages', 'write_beginning', 'built', 'run']
+           'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
+           'written_record', 'take_note', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates',
+           'result_of_run', 'write_result', 'run_stages', 'write_beginning', 'built', 'find_devices', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
 import importlib.util
-import json
+import math
 import os
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 
 from ..config.errors import UsageError
-from ..config.files import write_json, write_lines
+from ..config.files import read_json, user_path, write_json, write_lines
 from ..config.settings import check, nested_settings
 from ..method.problem import Params
-from . import distributed
+from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
 from .distributed import is_primary, place_state
 from .experiment import Experiment, begin, planned_step, step_of
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
-from .health import Collapse
+from .health import DIVERGED, SKIPS, Diverged, Health
+from .labels import about_labels
 from .loop import Progress, TrainState, is_due, make_chunk, train
 from .methods import Prepared
 from .metrics import Metrics, read_metrics
@@ -139,7 +141,10 @@ def with_trace(chunks: Iterator[Progress], folder: Path | None) -> Iterator[Prog
 def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
               seconds: float) -> Iterator[Progress]:
     "Training from a state to the end, chunk by chunk; `seconds` is what earlier steps took."
-    chunk = make_chunk(step_of(experiment), experiment.selector, len(experiment.labels))
+    step = step_of(experiment)
+    if config.on_divergence == "skip":
+        step = loop.skipping(step)
+    chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
     look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
@@ -149,11 +154,11 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     return with_trace(chunks, out/"profile" if config.profile else None)
 
 # %% ../../nbs/train/run.ipynb #n0000009
-def show_progress(bar: Any, now: Progress, warning: str | None) -> None:
-    "Move the progress bar, and print a warning above it."
-    if warning:
-        bar.write(f"adaptive-dist: {warning}", file=sys.stderr)
+def show_progress(bar: Any, now: Progress, warnings: Sequence[str]) -> None:
+    "Move the progress bar, and print warnings above it."
     shown = {k: f"{now.record[k]:.3f}" for k in ("loss", "specific_loss") if k in now.record}
+    for warning in warnings:
+        bar.write(f"adaptive-dist: {warning}", file=sys.stderr)
     bar.update(len(now.picked))
     bar.set_postfix(shown, refresh=False)
 
@@ -171,12 +176,64 @@ def keep(config: RunConfig, experiment: Experiment, now: Progress, before: int,
         save_state(out/"probes", at, now.memory, keep=config.keep_checkpoints)
     save_state(out/"checkpoints", at, now.state, keep=config.keep_checkpoints)
 
+# %% ../../nbs/train/run.ipynb #365eac6a
+def fault_of(config: RunConfig, now: Progress, before: int, lost: int) -> tuple[int, str] | None:
+    """The step at which a run has [diverged](health.ipynb), and what was not finite, if it has.
+
+    `before` is the step of the last call, `lost` the steps without a loss until now, in a row. What
+    a checkpoint is to hold is looked at, too.
+    """
+    at, skip = now.record["step"], config.on_divergence == "skip"
+    most = min(SKIPS, config.steps)
+    found = health.divergence(now.record, now.finite, skip, lost, most)
+    due = is_due(at, at - before, config.checkpoint_every, config.steps)
+    if found or not due or jax.jit(loop.all_finite)(now.state.params): return found
+    return at, "parameters"
+
+# %% ../../nbs/train/run.ipynb #365eac6c
+def end_diverged(out: Path, step: int, what: str) -> NoReturn:
+    "End a run that has diverged, with a file that says so: `Diverged`."
+    saved = saved_steps(out/"checkpoints")
+    found = {"step": step, "what": what, "checkpoint": saved[-1] if saved else None}
+    if is_primary():
+        write_json(out/DIVERGED, found)
+    raise Diverged(health.about_divergence(out, found))
+
+# %% ../../nbs/train/run.ipynb #365eac6f
+def written_record(now: Progress, skip: bool, events: Sequence[Mapping[str, str]]
+                   ) -> dict[str, Any]:
+    "The record of a chunk as `metrics.jsonl` has it: with memory, skipped updates and events."
+    record = {**now.record, "peak_memory_bytes": peak_memory_bytes()}
+    if skip:
+        record["skipped_updates"] = int((~now.finite).sum())
+    if events:
+        record["events"] = list(events)
+    return record
+
+# %% ../../nbs/train/run.ipynb #365eac71
+def take_note(config: RunConfig, now: Progress, before: int, out: Path, metrics: Metrics | None,
+              bar: Any, watch: Health) -> None:
+    """Write a record with its events and show it; `Diverged` if the run has.
+
+    `before` is the step of the last call.
+    """
+    events = watch.seen(now.record)
+    fault = fault_of(config, now, before, watch.lost)
+    if metrics:
+        metrics.write(written_record(now, config.on_divergence == "skip", events))
+        metrics.sync()
+    show_progress(bar, now, watch.new(events))
+    if fault:
+        end_diverged(out, *fault)
+
 # %% ../../nbs/train/run.ipynb #365eac6e
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
                 progress: bool) -> TrainState:
-    "Train from a state to the end, with metrics, checkpoints and stored networks on the way."
+    "Train from a state to the end, with all that is kept on the way; `Diverged` if the run has."
     from tqdm.auto import tqdm
-    at, collapse = int(state.step), Collapse()
+    at = int(state.step)
+    before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
+    watch, spent = Health(before), before[-1]["seconds"] if before else 0.
     if at == 0:
         store_weighting(config.store_weighting_every, out, experiment, state)
     with contextlib.ExitStack() as stack:
@@ -184,11 +241,8 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
             out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
         bar = stack.enter_context(tqdm(
             initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
-        spent = read_metrics(out)[-1]["seconds"] if metrics and at else 0.
         for now in chunks_of(config, experiment, state, out, spent):
-            if metrics:
-                metrics.write({**now.record, "peak_memory_bytes": peak_memory_bytes()})
-            show_progress(bar, now, collapse.seen(now.record))
+            take_note(config, now, at, out, metrics, bar, watch)
             keep(config, experiment, now, at, out)
             at, state = now.record["step"], now.state
     return state
@@ -215,6 +269,12 @@ def costs_of(experiment: Experiment, prepared: Prepared) -> dict[str, float]:
     return {"flops_per_step": planned_step(experiment),
             "preparation_flops": prepared.flops, "preparation_seconds": prepared.seconds}
 
+# %% ../../nbs/train/run.ipynb #n0000a11
+def skipped_updates(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    "How many updates were left out, if that was asked for."
+    known = [r["skipped_updates"] for r in records if "skipped_updates" in r]
+    return {"skipped_updates": sum(known)} if known else {}
+
 # %% ../../nbs/train/run.ipynb #n0000011
 def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Path,
                   losses: dict[str, Any], tuned: dict[str, Any],
@@ -229,7 +289,14 @@ def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Pat
             "compile_seconds": records[0]["compile_seconds"], **costs,
             "peak_memory_bytes": peak_memory_bytes(), "device": device(),
             "target_label": experiment.target, "picked_share": last_share(records, config.steps),
-            "base_share": experiment.base_share}
+            "base_share": experiment.base_share, **skipped_updates(records)}
+
+# %% ../../nbs/train/run.ipynb #7047bd50
+def write_result(out: Path, result: Mapping[str, Any]) -> None:
+    "Write a result to `result.json`, and lists of lines to files of their names before."
+    lines = {key: value for key, value in result.items() if isinstance(value, list)}
+    write_lines(out, lines)
+    write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
 
 # %% ../../nbs/train/run.ipynb #7047bd4f
 def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
@@ -245,19 +312,24 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
         state = train_stage(config, experiment, state, out, progress)
     tuned = fine_tune_stage(config, experiment, out, state.params)
     losses, costs = experiment.test(state.params), costs_of(experiment, prepared)
-    if not is_primary():
-        return
-    result = result_of_run(name, config, experiment, out, losses, tuned, costs)
-    lines = {key: value for key, value in result.items() if isinstance(value, list)}
-    write_lines(out, lines)
-    write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
+    if not math.isfinite(losses["specific_loss"]):
+        end_diverged(out, config.steps, "specific loss on test data")
+    if is_primary():
+        leaks = {"leaks": experiment.leaks()} if experiment.leaks else {}
+        found = result_of_run(name, config, experiment, out, losses, tuned, costs)
+        write_result(out, {**found, **leaks})
 
 # %% ../../nbs/train/run.ipynb #d272f733
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
-    "Write what a run begins with; `UsageError` if another run has used the folder meanwhile."
-    existing_result(out, name, config)
+    "Write what a run begins with; `UsageError` if another run, or on other data, was there."
+    data = experiment.fingerprints
+    existing_result(out, name, config, data)
+    (out/DIVERGED).unlink(missing_ok=True)
+    if experiment.groups is not None:
+        print(f"adaptive-dist: {about_labels(len(experiment.groups))}", file=sys.stderr)
     write_lines(out, experiment.files)
-    write_json(out/"config.json", {"task": name, **nested_settings(config)})
+    known = {"fingerprints": data} if data else {}
+    write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
 
 # %% ../../nbs/train/run.ipynb #n0000013
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
@@ -272,12 +344,20 @@ def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, 
             return result
         experiment = build(config)
         check_possible(config, experiment)
+        data = {**experiment.fingerprints, **config.fingerprints()}
     except BaseException:
         with contextlib.suppress(OSError):
             for folder in new:
                 folder.rmdir()
         raise
-    return experiment
+    return experiment._replace(fingerprints=data)
+
+# %% ../../nbs/train/run.ipynb #c0d0c08f
+def find_devices(config: RunConfig) -> None:
+    "Find other processes and devices; `UsageError`, before anything is read, if there are none."
+    if config.coordinator:
+        distributed.initialize_distributed(config.coordinator, config.processes, config.process)
+    distributed.devices_here()
 
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,
@@ -285,17 +365,18 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
     """Train as `config` says and return the result.
 
     Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
-    Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings
-    out of range, unusable data, or a folder that cannot be used or written any more.
+    Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
+    data or a folder that cannot be used, and `Diverged` for a run that has.
     """
-    out = Path(out)
-    if config.coordinator:
-        distributed.initialize_distributed(config.coordinator, config.processes, config.process)
-    found = built(name, config, build, out)
-    if isinstance(found, dict): return found
-    with run_folder_lock(out) if is_primary() else contextlib.nullcontext():
+    out = user_path(out)
+    find_devices(config)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
+        found = built(name, config, build, out)
+        if isinstance(found, dict): return found
         if is_primary():
+            stack.enter_context(run_folder_lock(out))
             write_beginning(name, config, found, out)
         run_stages(name, config, found, out, progress and is_primary())
         distributed.wait_for_all("result")
-        return json.loads((out/"result.json").read_bytes())
+        return read_json(out/"result.json", "run again")

@@ -8,7 +8,7 @@ __all__ = ['RunConfig', 'OptimizerConfig', 'inverse_sqrt', 'adam_of_model', 'Sel
 # %% ../../nbs/train/settings.ipynb #s0000003
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import optax
@@ -21,7 +21,7 @@ from .methods import find_method, method_names, whose_setting
 @dataclass(frozen=True)
 class RunConfig:
     "What every run has, whatever its task."
-    method: str = setting("soba", "way to choose training examples", names=method_names)
+    method: str = setting("classifier", "way to choose training examples", names=method_names)
     seed: int = setting(0, "seed of initialisation, shuffling and selection",
                         at_least=0, at_most=2**32 - 1)
     steps: int = setting(300_000, "training steps (count)", at_least=1)
@@ -38,6 +38,9 @@ class RunConfig:
         affects_result=False, at_least=1)
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept (count)", affects_result=False, at_least=1)
+    on_divergence: Literal["stop", "skip"] = setting(
+        "stop", "where a loss or gradient is not finite: end the run, or leave out the update",
+        affects_result=False)
     tensorboard: bool = setting(True, "also write TensorBoard event files", affects_result=False)
     wandb: str | None = setting(
         None, "Weights & Biases project that metrics go to, too (name); pip install wandb for it",
@@ -62,6 +65,13 @@ class RunConfig:
         1, "parts in which losses of a batch are computed, in turn, to save memory (count)",
         at_least=1)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
+
+    def fingerprints(self) -> dict[str, str]:
+        """What the data are: a hexadecimal digest by the flag that names them.
+
+        Empty where no flag names them. Raises `UsageError` for data out of reach.
+        """
+        return {}
 
 # %% ../../nbs/train/settings.ipynb #b0650ab4
 @dataclass(frozen=True)

@@ -46,7 +46,8 @@ class TaskSpec(NamedTuple):
     units: str
     targets: Mapping[str, tuple[str, ...]] = {}
     studies: Mapping[str, Study] = {
-        "methods": Study("uniform sampling and the rules", "uniform,dds,anograd,soba")}
+        "methods": Study("uniform sampling and what chooses instead",
+                         "uniform,classifier,dds,anograd,soba")}
     measures: Mapping[str, str] = {}
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"

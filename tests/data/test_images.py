@@ -13,10 +13,10 @@ from PIL import Image
 
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.data import images as module
+from adaptive_dist.data.account import Account
 from adaptive_dist.data.embedded.images import Example
 from adaptive_dist.data.images import (
     ImageDataConfig,
-    Skipped,
     decoded,
     examples,
     image_hash,
@@ -171,6 +171,11 @@ def test_work_of_threads_comes_in_order_and_can_be_left_early():
     assert len(asked) < 100
 
 
+def left_out(report):
+    "How many generic pictures were left out, by reason."
+    return {reason: kind["count"] for reason, kind in report["left out"]["generic"].items()}
+
+
 def test_what_cannot_be_used_is_skipped_counted_and_listed():
     bad = {
         "cut.jpg": picture(1, "jpeg", 64)[:300],
@@ -185,15 +190,14 @@ def test_what_cannot_be_used_is_skipped_counted_and_listed():
             file.write(f"{name},bad,x\n")
         file.write("1.png,,x\n2.png,  ,x\ngone.png,gone,x\n,nothing,x\n")
     report = prepare_images(config()).report
-    assert report["generic pictures skipped"] == {
-        "does not decode": 5, "no caption": 2, "no such file": 1}
-    assert len(report["skipped"]) == 8
-    assert "captions.csv row 61: does not decode" in report["skipped"]
+    assert left_out(report) == {"does not decode": 5, "no caption": 2, "no such file": 1}
+    listed = report["left out"]["generic"]["does not decode"]["first"]
+    assert len(listed) == 5 and "captions.csv:61" in listed
     assert report["generic"]["rows"] + report["generic_test"]["rows"] == 60
-    long = Skipped(longest=3)
+    long = Account()
     assert not list(decoded([Example(b"", "x", "x", str(i)) for i in range(9)], SIZE, 2, long))
     assert long.counts == {"does not decode": 9}
-    assert long.listed == ["0: does not decode", "1: does not decode", "2: does not decode"]
+    assert long.first == {"does not decode": list("01234")}
 
 
 def test_a_shard_that_breaks_off_gives_what_it_holds():
@@ -201,10 +205,10 @@ def test_a_shard_that_breaks_off_gives_what_it_holds():
              for i in range(5) for e, c in (("png", picture(i)), ("txt", b"caption"))]
     tar("whole.tar", whole)
     Path("broken.tar").write_bytes(Path("whole.tar").read_bytes()[:6000])
-    skipped = Skipped()
-    kept = list(decoded(examples("broken.tar"), SIZE, 1, skipped))
+    account = Account()
+    kept = list(decoded(examples("broken.tar", account=account), SIZE, 1, account))
     assert 0 < len(kept) < 5
-    assert skipped.counts["does not decode"] == 1 and "broken.tar (" in skipped.listed[0]
+    assert account.counts == {"breaks off": 1} and account.first["breaks off"] == ["broken.tar"]
 
 
 BAD = {
@@ -247,7 +251,7 @@ def test_unusable_sources_end_with_one_line(case, monkeypatch):
     assert len(str(caught.value).splitlines()) == 1
     for essential in essentials:
         assert essential in str(caught.value)
-    assert not Path("cache").exists() or not any(Path("cache").iterdir())
+    assert not any(Path("cache").glob("[!.]*"))
 
 
 def test_parts_share_no_picture_and_rows_have_the_same_fields():
@@ -261,7 +265,7 @@ def test_parts_share_no_picture_and_rows_have_the_same_fields():
     assert len(hashes) == len(set(hashes)) == 19 + 56
     assert {frozenset(part.columns) for part in parts.values()} == {
         frozenset({"image", "tokens", "class", "label", "document"})}
-    assert data.report["generic pictures dropped"] == {"in the specific set": 3, "duplicates": 1}
+    assert left_out(data.report) == {"in the specific set": 3, "there before": 1}
     assert data.report["classes"] == ["cat", "dog"]
     assert data.target == "classes" and data.labels == ("classes", "odd", "even")
     train = parts["specific_train"]
@@ -278,7 +282,7 @@ def test_parts_share_no_picture_and_rows_have_the_same_fields():
 def test_held_out_concepts_are_kept_out_of_the_generic_set(monkeypatch):
     shown = [Example(picture(9000 + i), f"again {i}", "again", f"{i}", concept=f"{i}")
              for i in range(10)]
-    def with_concepts(source, columns=None, limit=None):
+    def with_concepts(source, columns=None, limit=None, id_column="id", account=None):
         for e in examples(source, columns or ("image", "caption", "label"), limit):
             yield e._replace(concept=Path(e.name).stem)
         if source == "world":
@@ -293,7 +297,7 @@ def test_held_out_concepts_are_kept_out_of_the_generic_set(monkeypatch):
     captions = {decode(t) for part in (data.generic[:], data.generic_test) for t in part["tokens"]}
     assert {c for c in captions if c.startswith("again")} == {
         f"again {i}" for i in range(10) if str(i) not in held_out}
-    assert data.report["generic pictures dropped"] == {"show a held-out concept": len(held_out)}
+    assert left_out(data.report) == {"shows a held-out concept": len(held_out)}
 
 
 def test_the_cache_follows_sources_and_settings_but_not_the_number_of_threads():
@@ -304,7 +308,7 @@ def test_the_cache_follows_sources_and_settings_but_not_the_number_of_threads():
     Path("world/99.png").write_bytes(picture(99))  # a missing file that has been put there
     assert prepare_images(config()).folder != first.folder
     os.utime("classes/cat/0.png", (0, 0))
-    assert len({p.name for p in Path("cache").iterdir()}) == 4
+    assert len(list(Path("cache").glob("[!.]*"))) == 4
     assert prepare_images(config()).folder.name not in {first.folder.name}
 
 

@@ -13,6 +13,7 @@ import pytest
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
 from adaptive_dist.data import pairs as pairs_module
+from adaptive_dist.data.account import Account
 from adaptive_dist.data.pairs import Pair, PairsConfig, cleaned, pairs, prepare_pairs
 from adaptive_dist.data.sources import parse_source
 from adaptive_dist.data.split import PARTS
@@ -68,7 +69,7 @@ def refused(**changes):
     "The message with which a configuration is refused; nothing is left behind."
     with pytest.raises(UsageError) as e:
         prepare_pairs(config(**changes), LENGTH)
-    assert not list(Path("cache").glob("*"))
+    assert not list(Path("cache").glob("[!.]*"))
     assert len(str(e.value).splitlines()) == 1
     return str(e.value)
 
@@ -107,7 +108,8 @@ def test_rows_of_a_local_copy_of_a_hub_data_set():
             for i in range(5)]
     pq.write_table(pa.Table.from_pylist(rows), "copy/train-00000-of-00001.parquet")
     found = list(pairs("hub:copy", config()))
-    assert found == [Pair(f"sentence {i}" if i else "", f"Satz {i}", "copy") for i in range(5)]
+    assert found == [Pair(f"sentence {i}" if i else "", f"Satz {i}", "copy", f"hub:copy:{i + 1}")
+                     for i in range(5)]
     before = fingerprint("hub:copy")
     pq.write_table(pa.Table.from_pylist(rows[:4]), "copy/train-00000-of-00001.parquet")
     assert fingerprint("hub:copy") != before
@@ -140,7 +142,8 @@ def test_sets_of_sacrebleu(monkeypatch):
     assert sizes == (66, 6, 6)
     assert set(data.labels[:13]) == {f"wmt{year:02}" for year in range(9, 22)}
     assert data.labels[11:13] == ("wmt20", "wmt21")
-    assert sorted(texts) == [Pair(f"src 21 {i}", f"ref 21 {i}", "wmt21") for i in range(6)]
+    assert sorted(texts) == [Pair(f"src 21 {i}", f"ref 21 {i}", "wmt21", f"wmt21:{i + 1}")
+                             for i in range(6)]
     with pytest.raises(UsageError, match="sacreBLEU has no test set wmt99 for en-de"):
         list(pairs("sacrebleu:wmt99", config()))
 
@@ -182,9 +185,10 @@ def test_unusable_sources_end_with_one_line():
 
 def test_what_is_left_out_is_counted_and_what_is_kept_is_split():
     data, vocabulary, texts = prepare_pairs(config(held_out=15), LENGTH)
-    assert data.report["generic pairs dropped"] == {
-        "in the specific set": 20, "duplicate": 2, "copied": 1, "empty": 2, "length ratio": 1,
-        "script": 1, "long": 1}
+    counts = data.report["left out"]["generic"]
+    assert {reason: kind["count"] for reason, kind in counts.items()} == {
+        "in the specific set": 20, "there before": 2, "copied": 1, "empty": 2, "length ratio": 1,
+        "script": 1, "too long": 1}
     read = {part: decoded(data, vocabulary, part) for part in PARTS}
     wanted = {tuple(line.split("\t")) for name in ("generic", "special")
               for line in Path(f"{name}.tsv").read_text().splitlines()}
@@ -218,10 +222,10 @@ def test_each_step_can_be_switched_off(off, kept):
 
 
 def test_the_first_reason_counts():
-    dropped = Counter()
+    account = Account()
     some = [Pair("x", "x", ""), Pair("", "", ""), Pair("Да", "Да", "")]
-    assert not list(cleaned(some, PairsConfig().cleaning, set(), dropped))
-    assert dropped == {"copied": 2, "empty": 1}
+    assert not list(cleaned(some, PairsConfig().cleaning, set(), account))
+    assert account.counts == {"copied": 2, "empty": 1}
 
 
 def test_the_vocabulary_knows_only_generic_training_pairs(monkeypatch):
@@ -251,30 +255,30 @@ def test_rows_are_texts_with_an_end():
 
 
 def test_the_cache_follows_its_sources():
-    first, again = (prepare_pairs(config(), LENGTH)[0].folder for _ in range(2))
+    first, again = (prepare_pairs(config(verify=True), LENGTH)[0].folder for _ in range(2))
     assert first == again
-    few = prepare_pairs(config(specific_size=7), LENGTH)[0]
+    few = prepare_pairs(config(verify=True, specific_size=7), LENGTH)[0]
     assert few.folder == first and len(few.specific_train) == 7
     absolute = str(Path("generic.tsv").absolute())
-    assert prepare_pairs(config(generic=absolute), LENGTH)[0].folder == first
+    assert prepare_pairs(config(verify=True, generic=absolute), LENGTH)[0].folder == first
     Path("generic.tsv").write_text(Path("generic.tsv").read_text().replace("house", "hut"))
-    assert prepare_pairs(config(), LENGTH)[0].folder != first
+    assert prepare_pairs(config(verify=True), LENGTH)[0].folder != first
     (first/"vocabulary.json").write_text("{")
     Path("generic.tsv").write_text(Path("generic.tsv").read_text().replace("hut", "house"))
     with pytest.raises(UsageError, match="cannot read the vocabulary"):
-        prepare_pairs(config(), LENGTH)
+        prepare_pairs(config(verify=True), LENGTH)
 
 
 def test_pairs_are_read_as_a_stream(monkeypatch):
     "Only the pairs that the vocabulary is made from are held in memory; the rest goes by."
     read = []
-    def endless(source, config, limit=None):
+    def endless(source, config, limit=None, account=None):
         for i in range(5_000):
             read.append(i)
             yield Pair(f"the house {i}", f"das Haus {i}", "toy")
     whole = pairs_module.pairs
-    def either(source, *rest):
-        return (endless if source == "generic.tsv" else whole)(source, *rest)
+    def either(source, *rest, **more):
+        return (endless if source == "generic.tsv" else whole)(source, *rest, **more)
     monkeypatch.setattr(pairs_module, "pairs", either)
     at, train = [], Vocabulary.train.__func__
     def noted(cls, texts, size):

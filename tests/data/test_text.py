@@ -4,10 +4,12 @@ Parts share no document, caches are what they say, batches can be entered anywhe
 """
 
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +19,12 @@ from adaptive_dist.config.errors import UsageError
 from adaptive_dist.data import table as table_module, text as data_module
 from adaptive_dist.data.readers import Batches, evenly_spaced
 from adaptive_dist.data.split import PARTS, text_hash
-from adaptive_dist.data.table import Rows, checks, stored
+from adaptive_dist.data.table import Rows
 from adaptive_dist.data.text import DataConfig, prepare_text
 from adaptive_dist.data.vocabulary import decode, encode
 
 LENGTH = 32
-PIECE = np.dtype(
-    [("tokens", "u1", (LENGTH,)), ("label", "<i4"), ("document", "<i4")]
-)  # a row of text
+SHARD = "generic/data-00000.arrow"
 WORDS = ["cell", "star", "lemma", "court", "añejo", "山", "price", "river"]
 
 
@@ -88,7 +88,11 @@ def equal(a, b):
 
 
 def caches():
-    return sorted(Path("cache").iterdir())
+    return sorted(p for p in Path("cache").iterdir() if p.name != ".building")
+
+
+def left_out(data, source="generic"):
+    return {reason: kind["count"] for reason, kind in data.report["left out"][source].items()}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def test_a_source_within_the_generic_one_leaves_planted_documents_there():
         + (data.generic_test["label"] == data.labels.index("sea")).sum()
         == 8
     )
-    assert data.report["generic documents dropped"] == {"in the specific set": 8}
+    assert left_out(data) == {"in the specific set": 8}
     apart = prepare_text(
         config(generic="world", specific="texts/specific.jsonl", planted=0.5, generic_test=0.2),
         LENGTH,
@@ -193,16 +197,19 @@ def test_a_cache_is_used_again_and_tells_content_and_settings_apart(monkeypatch)
     prepare_text(
         config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH
     )
-    assert len(built) == 7  # the same bytes
+    assert len(built) == 7  # the same files
+    Path("elsewhere/generic.jsonl").touch()
+    prepare_text(
+        config(generic="elsewhere/generic.jsonl", specific="elsewhere/specific.jsonl"), LENGTH
+    )
+    assert len(built) == 8  # told by their times
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda cache: (cache / "generic-00000.rows").write_bytes(
-            (cache / "generic-00000.rows").read_bytes()[:-1]
-        ),
-        lambda cache: (cache / "specific_train-00000.rows").unlink(),
+        lambda cache: (cache / SHARD).write_bytes((cache / SHARD).read_bytes()[:-1]),
+        lambda cache: (cache / "specific_train/data-00000.arrow").unlink(),
         lambda cache: (cache / "meta.json").write_text((cache / "meta.json").read_text()[:50]),
     ],
 )
@@ -213,18 +220,27 @@ def test_a_damaged_cache_is_built_again(damage, capsys):
     damage(*caches())
     assert equal(prepare_text(config(), LENGTH), first)
     err = capsys.readouterr().err
-    assert "is damaged and is built again" in err and err.count("\n") == 1
+    assert "prepared data are damaged (cache/" in err and err.count("\n") == 1
     prepare_text(config(), LENGTH)
     assert capsys.readouterr().err == "" and len(caches()) == 1
 
 
 def test_workers_change_nothing():
-    one, two = prepare_text(config(cache="one"), LENGTH), prepare_text(config(workers=2), LENGTH)
-    assert (
-        equal(one, two)
-        and one.report == two.report
-        and caches()[0].name == next(Path("one").iterdir()).name
-    )
+    Path("texts/empty.jsonl").touch()
+    shards = {"generic": "texts", "specific": "texts/specific.jsonl", "planted": 0.5}
+    one = prepare_text(config(cache="one", **shards), LENGTH)
+    two = prepare_text(config(workers=2, **shards), LENGTH)
+    assert equal(one, two) and one.report == two.report
+    assert left_out(two)["an empty file"] == 1 and two.fingerprints == one.fingerprints
+    assert one.folder.name == two.folder.name
+
+
+def test_a_killed_reader_is_noticed():
+    lane = multiprocessing.get_context("spawn").Queue()
+    process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(9,))
+    process.start()
+    with pytest.raises(UsageError, match="was killed"):
+        data_module.taken(lane, process)
 
 
 def test_an_interrupted_build_leaves_nothing(monkeypatch):
@@ -264,7 +280,7 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
     first = prepare_text(config(cache="sound"), LENGTH)
     if damaged:
         prepare_text(config(), LENGTH)
-        (caches()[0] / "generic-00000.rows").write_bytes(b"")
+        (caches()[0] / SHARD).write_bytes(b"")
     environment = os.environ | {
         "PYTHONPATH": str(Path(data_module.__file__).parents[2]),
         "JAX_PLATFORMS": "cpu",
@@ -280,16 +296,13 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
         )
         for _ in range(2)
     ]
-    assert (
-        len({process.stdout.readline() for process in both}) == 2
-    )  # both have written all parts and not yet put them in place
-    for process in both:
-        out, err = process.communicate("go\n", timeout=60)
-        assert (process.returncode, int(out), "damaged" in err) == (
-            0,
-            first.generic["tokens"].sum(),
-            damaged,
-        ), err
+    time.sleep(3)  # one writes, the other waits for it
+    found = [process.communicate("go\n", timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], found
+    lines = [out.splitlines() for out, _ in found]
+    assert sorted(map(len, lines)) == [1, 2]  # only one has written
+    assert {int(some[-1]) for some in lines} == {first.generic["tokens"].sum()}
+    assert sum("damaged" in err for _, err in found) == damaged
     assert len(caches()) == 1 and equal(prepare_text(config(), LENGTH), first)
 
 
@@ -383,26 +396,17 @@ def test_fewer_examples_than_a_batch_are_refused():
         Batches(pieces(3), 4, seed=(0,), name="specific")
 
 
-@pytest.mark.parametrize("column", ["tokens", "label", "document", "check"])
-def test_a_changed_byte_is_never_read(column):
-    data = prepare_text(config(), LENGTH)
-    kind, path = stored(PIECE), caches()[0] / "generic-00000.rows"
-    rows = np.fromfile(path, kind)
-    rows[7:8][column].reshape(1, -1)[0, 0] ^= 1
-    with path.open("r+b") as file:
-        file.write(rows.tobytes())  # in place: the map sees it
-    data.generic[np.array([6, 8])]
-    for rows in (slice(None), np.array([3, 7])):
-        with pytest.raises(UsageError, match=r"is damaged \(row 7 of generic\): delete it"):
-            data.generic[rows]
-    with pytest.raises(UsageError, match="row 7"):
-        Batches(data.generic, len(data.generic), seed=(0,)).at(0, 1)
-
-
-def test_a_row_of_zeros_is_no_row():
-    assert (
-        checks(np.zeros(1, stored(PIECE)))[0] != 0
-    )  # what a disk gives for a page that was never written
+def test_changed_bytes_are_found_when_they_are_looked_for(capsys):
+    data = prepare_text(config(cache="sound"), LENGTH)
+    prepare_text(config(verify=True), LENGTH)
+    path = caches()[0] / SHARD
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 1
+    path.write_bytes(raw)
+    prepare_text(config(verify=True), LENGTH)
+    err = capsys.readouterr().err
+    assert f"{path} holds other bytes than were written" in err and err.count("\n") == 1
+    assert equal(prepare_text(config(verify=True), LENGTH), data)
 
 
 def test_a_part_of_several_shards_reads_as_one(monkeypatch):
@@ -410,8 +414,8 @@ def test_a_part_of_several_shards_reads_as_one(monkeypatch):
     monkeypatch.setattr(table_module, "SHARD", 100)
     monkeypatch.setattr(table_module, "RESIDENT", 0)
     several = prepare_text(config(), LENGTH)
-    names = sorted(path.name for path in caches()[0].glob("generic-*.rows"))
-    assert len(names) == -(-len(several.generic) // 100) > 5 and names[0] == "generic-00000.rows"
+    names = sorted(path.name for path in caches()[0].glob("generic/*.arrow"))
+    assert len(names) == -(-len(several.generic) // 100) > 5 and names[0] == "data-00000.arrow"
     assert equal(one, several)
     rows = np.random.default_rng(0).permutation(len(several.generic))[:300]
     assert np.array_equal(several.generic[rows]["tokens"], one.generic[rows]["tokens"])

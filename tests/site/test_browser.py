@@ -177,7 +177,7 @@ def test_quickstart_runs_in_jupyterlab(tab: Tab, lab: tuple[str, Path], tmp_path
     assert not failures(tab)
     assert [c.execution_count for c in ran] == list(range(1, len(ran) + 1))
     assert any("image/png" in o.get("data", {}) for c in ran for o in c.outputs)
-    assert "soba" in "".join(map(printed, ran))
+    assert "classifier" in "".join(map(printed, ran))
     tab.evaluate("document.querySelector('.jp-OutputArea img').scrollIntoView({block: 'center'})")
     images = "[...document.querySelectorAll('.jp-OutputArea img')]"
     assert tab.wait(f"{images}.every(i => i.naturalWidth > 100 && i.offsetParent)")

@@ -64,3 +64,9 @@ def finish(process, seconds=400):
 def result(out):
     "What a run left in `result.json`."
     return json.loads(Path(out, "result.json").read_text())
+
+
+def litter(folder):
+    "Files below a folder that were to be gone when whoever made them has ended."
+    names = (".part", ".probe", "orbax-checkpoint-tmp", ".building")
+    return [path for path in Path(folder).rglob("*") if any(name in path.name for name in names)]

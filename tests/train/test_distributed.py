@@ -20,7 +20,8 @@ SMALL = [*[flag for flag in TINY if flag != "--quiet"], *OWN,
 
 
 def on_devices(count, variants):
-    return devices.on_devices(count, "lm", [[*SMALL, *v] for v in variants], steps=6)
+    runs = [[*SMALL, "--method", "soba", *v] for v in variants]
+    return devices.on_devices(count, "lm", runs, steps=6)
 
 
 def losses_of(out): return [record["loss"] for record in read_metrics(out)]
@@ -47,7 +48,9 @@ def test_picks_and_losses_do_not_depend_on_the_devices():
 @pytest.mark.slow
 def test_every_method_is_split_over_devices():
     methods = [["uniform"], ["mixing"], ["classifier"], ["dds"], ["anograd"],
-               ["cds", "--cds-steps", "2", "--cds-fine-tune-steps", "1"]]
+               ["cds", "--cds-steps", "2", "--cds-fine-tune-steps", "1"],
+               ["online_cds", "--propose", "classifier", "--judge-width", "8", "--tune-steps", "2",
+                "--renew-every", "3"]]
     meshes = "data=1", "data=2,fsdp=2"
     found = on_devices(4, [["--method", *m, "--mesh", mesh] for m in methods for mesh in meshes])
     for alone, split in zip(found[::2], found[1::2], strict=True):
@@ -83,7 +86,8 @@ def test_two_processes_are_one_run():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = ["run", "lm", *SMALL, "--fine-tune-steps", "2", "--fine-tune-every", "1", "--quiet"]
+    flags = ["run", "lm", *SMALL, "--method", "soba", "--fine-tune-steps", "2",
+             "--fine-tune-every", "1", "--quiet"]
     together = [*flags, "--coordinator", f"127.0.0.1:{port}", "--processes", "2", "--out", "both"]
     both = [start(*together, "--process", str(k)) for k in range(2)]
     ended = [finish(process) for process in both]

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from own_texts import OWN, TINY, finish, folder, result, start
+from own_texts import OWN, TINY, finish, folder, litter, result, start
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.settings import from_nested
@@ -21,8 +21,9 @@ from adaptive_dist.train.run import restore
 
 pytestmark = pytest.mark.usefixtures("folder")
 __all__ = ["folder"]  # the fixture: a working folder with a user's texts
-LONG = ["run", "lm", *TINY, *OWN, "--steps", "200", "--log-every", "10", "--evaluate-every", "50",
-        "--checkpoint-every", "20", "--fine-tune-steps", "4", "--fine-tune-every", "2"]
+LONG = ["run", "lm", *TINY, *OWN, "--method", "soba", "--steps", "200", "--log-every", "10",
+        "--evaluate-every", "50", "--checkpoint-every", "20", "--fine-tune-steps", "4",
+        "--fine-tune-every", "2"]
 
 
 def without_clock(record):
@@ -94,24 +95,32 @@ def test_a_killed_run_goes_on_bit_for_bit():
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_leave_no_trace():
-    options = ["--steps", "1200", "--store-weighting-every", "100", "--tensorboard"]
-    assert finish(start(*LONG, *options, "--out", "whole"))[0] == 0
-    again, rng, kills, lines = [*LONG, *options, "--out", "again"], random.Random(0), 0, 0
-    def moment(process):
-        writing = rng.random() < .8  # most often while it trains and saves, else while it starts
-        if writing:
-            after_line(lines + rng.randint(1, 4), "again", process)
-        time.sleep(rng.uniform(0, .2 if writing else 5))
-    while kills < 20 and killed(again, moment):
-        kills += 1
-        lines = count_lines("again")
-        saved = saved_steps(Path("again/checkpoints"))
-        print(f"kill {kills}: {lines} lines, checkpoints {saved}")
-    assert kills >= 20
-    assert finish(start(*again))[0] == 0
-    check_same("again", "whole")
-    assert saved_steps(Path("again/weightings")) == [100*i for i in range(13)]
+def test_kills_at_random_moments_leave_no_trace(request):
+    "As many as --kills says; a run that has ended is followed by another one."
+    most = request.config.getoption("--kills")
+    rng = random.Random(request.config.getoption("--kill-seed"))
+    options = [*LONG, "--steps", "1200", "--store-weighting-every", "100", "--tensorboard"]
+    assert finish(start(*options, "--out", "whole"))[0] == 0
+    kills, rounds = 0, 0
+    while kills < most:
+        rounds += 1
+        out = f"again{rounds}"
+        again = [*options, "--out", out]
+
+        def moment(process, out=out):
+            writing = rng.random() < .8  # most often while it trains and saves, else at its start
+            if writing:
+                after_line(count_lines(out) + rng.randint(1, 4), out, process)
+            time.sleep(rng.uniform(0, .2 if writing else 5))
+
+        while kills < most and killed(again, moment):
+            kills += 1
+            saved = saved_steps(Path(out, "checkpoints"))
+            print(f"kill {kills}: {count_lines(out)} lines, checkpoints {saved}")
+        assert finish(start(*again))[0] == 0
+        check_same(out, "whole")
+        assert saved_steps(Path(out, "weightings")) == [100*i for i in range(13)]
+        assert not litter(out)
 
 
 def start_with_small_files(size, *arguments):

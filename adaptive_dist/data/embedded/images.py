@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ...config.errors import UsageError
-from ..formats import Row, by_version, digest_words
+from ..formats import Row
+from ..places import by_version, digest_words
 from .text import data_files
 
 # %% ../../../nbs/data/embedded/images.ipynb #1c778742
@@ -30,12 +31,14 @@ class Example(NamedTuple):
     - `label`: name of its domain, or of its class; methods never see that of generic examples
     - `name`: what a report calls it
     - `concept`: what it shows, where that is known; generic examples of a held-out one are dropped
+    - `id`: by which it is found again in its source, where that says
     """
     image: bytes | Path | UInt8[np.ndarray, "height width 3"]
     caption: str
     label: str
     name: str = ""
     concept: str = ""
+    id: str = ""
 
 # %% ../../../nbs/data/embedded/images.ipynb #660de019
 def draw_glyph(code: int, font: Any, size: int) -> UInt8[np.ndarray, "size size 3"]:
@@ -154,7 +157,7 @@ class EmbeddedImages:
             values = {columns[0]: e.image, columns[1]: e.caption}
             yield Row(values, e.label, e.name, concept=e.concept)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of which they are, and of the versions of all packages."
         return digest_words([str(self), *by_version(IMAGE_PACKAGES)])
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ...config.errors import UsageError
-from ..formats import Row, digest_words
+from ..formats import Row
+from ..places import digest_words
 from .text import data_files
 
 # %% ../../../nbs/data/embedded/pairs.ipynb #00ad31bf
@@ -26,10 +27,12 @@ class Pair(NamedTuple):
 
     - `source`, `target`: the two sides, white space made single blanks
     - `label`: where the pair comes from; methods never see it, reports count it
+    - `id`: by which it is found again in its source, where that says
     """
     source: str
     target: str
     label: str
+    id: str = ""
 
 # %% ../../../nbs/data/embedded/pairs.ipynb #cf90e550
 def single_spaced(text: str) -> str:
@@ -141,11 +144,12 @@ class EmbeddedPairs:
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "The two sides of each pair, in the first two columns."
         for name in self.packages:
-            for sides in PAIR_PACKAGES[name]():
+            for k, sides in enumerate(PAIR_PACKAGES[name](), 1):
                 texts = map(single_spaced, sides)
-                yield Row(dict(zip(columns, texts, strict=False)), name, "embedded")
+                values = dict(zip(columns, texts, strict=False))
+                yield Row(values, name, f"embedded:{name}", k)
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of the packages and of their versions."
         return digest_words(["embedded", *(f"{name} {PINS[name]}" for name in self.packages)])
 

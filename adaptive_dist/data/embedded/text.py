@@ -11,6 +11,7 @@ import gzip
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,7 +21,8 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from ...config.errors import UsageError
-from ..formats import Row, by_version, digest_words
+from ..formats import Row
+from ..places import by_version, digest_words
 
 # %% ../../../nbs/data/embedded/text.ipynb #497a3ecc
 class Document(NamedTuple):
@@ -28,9 +30,11 @@ class Document(NamedTuple):
 
     - `text`: as read, not empty
     - `label`: name of its domain; methods never see it, reports count it
+    - `id`: by which it is found again in its source, where that says
     """
     text: str
     label: str
+    id: str = ""
 
 # %% ../../../nbs/data/embedded/text.ipynb #dbcabef2
 def data_files(package: str, version: str, pattern: str,
@@ -153,11 +157,14 @@ class EmbeddedText:
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row]:
         "The texts, in the first of the columns."
-        for text, label in domains()[self.domain]() if self.domain else corpus():
+        counts = Counter[str]()
+        for document in domains()[self.domain]() if self.domain else corpus():
+            label = document.label
+            counts[label] += 1
             if self.domain in (None, label):
-                yield Row({columns[0]: text}, label, "embedded")
+                yield Row({columns[0]: document.text}, label, f"embedded:{label}", counts[label])
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, verify: bool = False) -> str:
         "A digest of the domain and of the versions of all packages."
         return digest_words([self.domain or "corpus", *by_version(TEXT_PACKAGES)])
 

@@ -119,7 +119,9 @@ def why_yes(m: Measured) -> tuple[str, str]:
     lasting = passes(m.persistence.fine_tuned, 0.) == 2
     then = "fine-tune afterwards" if lasting else (
         "after fine-tuning the sample wants other examples, so expect less of the gain to be left")
-    return reason, f"use soba or anograd with --downsampling {m.contrast.ratio} or more; {then}"
+    return reason, (f"choose with --downsampling {m.contrast.ratio} or more: begin with the "
+                    "classifier, and take online_cds --propose classifier for the lowest loss; "
+                    f"{then}")
 
 # %% ../../../nbs/method/check/verdict.ipynb #ac55daf6
 def verdict(m: Measured) -> Verdict:

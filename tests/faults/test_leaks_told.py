@@ -1,0 +1,47 @@
+"Test documents that stand in the training data in other words are told beside the test losses."
+import json
+from pathlib import Path
+
+import pytest
+from fault_texts import small_run, texts
+from own_texts import result
+
+from adaptive_dist.cli import main
+from adaptive_dist.report.compare import leak_notes
+
+pytestmark = pytest.mark.usefixtures("texts")
+__all__ = ["texts"]
+LONG = ["--length", "64"]
+
+
+def plant_copies():
+    "Put every specific document into the generic text, with its last letters changed."
+    rows = [{"text": text[:-8] + "as it is", "label": "copies"}
+            for text in Path("s.txt").read_text().split("\n\n")]
+    with Path("g.jsonl").open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def test_a_run_tells_of_near_copies_in_training(capsys):
+    assert main(small_run("before", *LONG)) == 0
+    assert result("before")["leaks"]["specific_test"]["rate"] == 0
+    assert "in training data" not in capsys.readouterr().out
+    plant_copies()
+    assert main(small_run("out", *LONG, method="dds")) == 0
+    leaks = result("out")["leaks"]
+    assert leaks["specific_test"]["rate"] == 1 and leaks["specific_test"]["looked_at"] == 1
+    said = "100.0% of 6 specific test documents have half of their text in training data"
+    assert said in capsys.readouterr().out
+    assert main(["report", "out"]) == 0
+    assert said in Path("out/selection.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_comparison_tells_of_near_copies_in_training():
+    plant_copies()
+    own = [a for a in small_run("out", *LONG)[2:] if a not in ("--method", "uniform")]
+    assert main(["compare", "lm", *own, "--methods", "uniform", "--targets", "", "--seeds", "1",
+                 "--preset", "reduced"]) == 0
+    said = leak_notes([{"target": "s.txt", "leak_rate/specific_test": 1.}])[0]
+    assert said in Path("out/report.html").read_text()
+    assert "leak_rate/specific_test" in Path("out/results.csv").read_text()
