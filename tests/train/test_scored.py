@@ -17,6 +17,7 @@ from adaptive_dist.scorers.scorer import pool_of
 from adaptive_dist.train import scored
 from adaptive_dist.train.run import run
 from adaptive_dist.train.settings import TaskConfig
+
 LAW = {"a", "court", "held", "that", "law", "is"}
 
 
