@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..config.errors import UsageError
-from ..data.table import Part
+from ..data.table import Part, Table
 from ..train.assemble import data_of
 from ..train.task import TaskSpec
 from .finished import Scored, open_scores, read_run
@@ -25,15 +25,18 @@ from .selection import row_of
 def scored_blocks(found: Scored, parts: Mapping[str, Part],
                   show: Callable[[Mapping[str, Any]], str] | None = None,
                   block: int = 8_192) -> Iterator[dict[str, Any]]:
-    """Columns `part`, `document`, `label` and `score` of consecutive rows, in blocks.
+    """Columns `id`, `part`, `document`, `label` and `score` of consecutive rows, in blocks.
 
-    With `show` there is a column `text`, too.
+    By its `id` a row is found again in the user's own data. With `show` there is a column `text`,
+    too.
     """
     labels = np.array(data_of(found.experiment).labels)
     for name, part in parts.items():
         for start in range(0, len(part), block):
-            rows = part[np.arange(start, min(start + block, len(part)))]
-            columns = {"part": [name]*len(rows), "document": rows["document"],
+            numbers = np.arange(start, min(start + block, len(part)))
+            rows = part[numbers]
+            ids = part.ids(numbers) if isinstance(part, Table) else numbers.astype(str).tolist()
+            columns = {"id": ids, "part": [name]*len(rows), "document": rows["document"],
                        "label": labels[rows["label"]], "score": found.score(rows)}
             if show:
                 columns["text"] = [show(row_of(rows, k)) for k in range(len(rows))]
@@ -44,7 +47,7 @@ def write_blocks(path: Path, blocks: Iterator[dict[str, Any]]) -> int:
     "Write blocks of columns to a Parquet file and return the number of rows."
     import pyarrow as pa
     import pyarrow.parquet as pq
-    kinds = {"part": pa.string(), "document": pa.int32(), "label": pa.string(),
+    kinds = {"id": pa.string(), "part": pa.string(), "document": pa.int32(), "label": pa.string(),
              "score": pa.float32(), "text": pa.string()}
     count = 0
     with contextlib.ExitStack() as stack:

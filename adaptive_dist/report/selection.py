@@ -21,7 +21,7 @@ from jaxtyping import Float
 from ..config.errors import UsageError
 from ..config.files import write_text
 from ..data.leaks import about_leaks
-from ..data.readers import evenly_spaced
+from ..data.readers import spaced_numbers
 from ..data.table import Rows
 from ..method.check.estimates import rank_correlation
 from ..method.selector import algorithm_keys
@@ -205,16 +205,18 @@ def agreement_table(scores: Mapping[str, np.ndarray]) -> TextTable:
 
 # %% ../../nbs/report/selection.ipynb #w0000016
 def examples_table(rows: Rows, scores: np.ndarray, labels: Sequence[str],
-                   show: Callable[[Mapping[str, Any]], str], count: int) -> TextTable:
+                   show: Callable[[Mapping[str, Any]], str], count: int,
+                   ids: Sequence[str] | None = None) -> TextTable:
     "Head and rows: the rows with the highest scores, then those with the lowest."
     def line(kind: str, i: int) -> list[str]:
         above = f"{scores[i] - scores.mean():+.2f}"
-        return [kind, show(row_of(rows, i)), labels[rows["label"][i]], above]
+        name = ids[i] if ids else str(i)
+        return [kind, show(row_of(rows, i)), labels[rows["label"][i]], above, name]
 
     order = np.argsort(-scores).tolist()
     best = [line("most wanted", i) for i in order[:count]]
     worst = [line("least wanted", i) for i in order[::-1][:count]]
-    return ("", "example", "label", "score above the mean"), best + worst
+    return ("", "example", "label", "score above the mean", "id"), best + worst
 
 # %% ../../nbs/report/selection.ipynb #604758ce
 def distinctly_named(runs: Sequence[Finished]) -> list[Finished]:
@@ -241,20 +243,22 @@ class Answers(NamedTuple):
 # %% ../../nbs/report/selection.ipynb #w0000022
 def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> Answers:
     "Ask all runs that have a checkpoint and scores."
-    answers, rows = Answers({}, {}, {}), None
+    answers, rows, ids = Answers({}, {}, {}), None, list[str]()
     for run in runs:
         found = finished.open_scores(run, task) if saved_steps(run.folder/"checkpoints") else None
         if found is None:
             continue
         config, data = finished.finished_config(run, task), data_of(found.experiment)
-        rows = evenly_spaced(data.generic, sample) if rows is None else rows
+        if rows is None:
+            numbers = spaced_numbers(len(data.generic), sample)
+            rows, ids = data.generic[numbers], data.ids("generic", numbers)
         scores = answers.scores[run.name] = found.score(rows)
         offered = run.records[-1]["step"]*config.batch_size*config.selection.downsampling
         answers.varied[run.name] = repeats(taken(found, config.seed), offered/len(data.generic))
         show = found.experiment.show
         if show:
             answers.examples[f"{run.name}: examples"] = examples_table(
-                rows, scores, data.labels, show, count)
+                rows, scores, data.labels, show, count, ids)
     return answers
 
 # %% ../../nbs/report/selection.ipynb #2f7324bb

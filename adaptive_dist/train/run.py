@@ -6,7 +6,8 @@
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
            'written_record', 'take_note', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates',
-           'result_of_run', 'write_result', 'run_stages', 'write_beginning', 'built', 'find_devices', 'run']
+           'result_of_run', 'write_result', 'run_stages', 'tell_left_out', 'write_beginning', 'built', 'find_devices',
+           'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -24,6 +25,7 @@ import jax
 from ..config.errors import UsageError
 from ..config.files import read_json, user_path, write_json, write_lines
 from ..config.settings import check, nested_settings
+from ..data.account import left_out_line
 from ..method.problem import Params
 from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
@@ -320,6 +322,16 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
         write_result(out, {**found, **leaks})
 
 # %% ../../nbs/train/run.ipynb #d272f733
+def tell_left_out(experiment: Experiment, out: Path) -> None:
+    "Say in one line what was left out of the data, and write what there is to a run's folder."
+    if experiment.data is None: return
+    report, folder = experiment.data.report, experiment.data.folder
+    write_json(out/"data.json", {"prepared": str(folder), **report})
+    lost = left_out_line(report.get("left out", {}))
+    if lost:
+        every = f"; every one is in {folder}/left_out.jsonl" if folder else ""
+        print(f"adaptive-dist: left out of the data: {lost}{every}", file=sys.stderr)
+
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
     "Write what a run begins with; `UsageError` if another run, or on other data, was there."
     data = experiment.fingerprints
@@ -327,6 +339,7 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
     (out/DIVERGED).unlink(missing_ok=True)
     if experiment.groups is not None:
         print(f"adaptive-dist: {about_labels(len(experiment.groups))}", file=sys.stderr)
+    tell_left_out(experiment, out)
     write_lines(out, experiment.files)
     known = {"fingerprints": data} if data else {}
     write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
