@@ -61,7 +61,7 @@ def lm_task(model: ByteTransformer) -> Task:
 @dataclass(frozen=True)
 class TextWeightingConfig(WeightingConfig):
     "The weighting network of texts and its optimizer."
-    weighting_network: Literal["causal_cnn", "bag_of_tokens"] = setting(
+    weighting_network: Literal["causal_cnn", "bag_of_tokens", "label"] = setting(
         "causal_cnn", "kind of weighting network")
     weighting_embedding: int = setting(
         128, "byte embedding of the causal CNN (channels)", at_least=1)
@@ -74,6 +74,7 @@ def text_weighting(config: TextWeightingConfig) -> Weighting:
     "The weighting network that a configuration names."
     width = config.weighting_width
     if config.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=width)
+    if config.weighting_network == "label": return weightings.label_logits()
     return weightings.causal_cnn(embedding=config.weighting_embedding, width=width,
                                  kernel=config.weighting_kernel)
 
@@ -280,7 +281,8 @@ _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfid
             "gio", "gio_direct", "gotd")
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
-                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,anograd,soba,"
+                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,dds+weighting_network=label,"
+                    "anograd,soba,"
                     + ",".join(f"scored+scorer={scorer}" for scorer in _scorers),
                     (*TOPICS[:2], "Security weakness")),
 }
