@@ -62,6 +62,11 @@ def test_an_outside_package_goes_through_every_command(shell):
     assert set(results[0]["picked_share"]) == set(LEVELS)
     assert results[0]["specific_loss"] != results[1]["specific_loss"]
 
+    # a scorer, for the method that takes any of them
+    succeed(shell("run", "bigrams", "--method", "scored", "--scorer", "shared_words", *DATA, *SHORT,
+                  "--quiet", "--out", "scored"))
+    assert json.loads(Path("scored/result.json").read_text())["preparation_seconds"] > 0
+
     # report and score: a method without a weighting network has scores all the same
     assert "selection.html" in succeed(shell("report", "short", "long"))
     assert "most wanted" in Path("short/selection.html").read_text()

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of', 'lm_task',
            'TextWeightingConfig', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge', 'lm_components', 'build_lm',
-           'synthetic_lm', 'authors_preset', 'authors_runs', 'picked_lines', 'comparison', 'price_lines', 'demo']
+           'synthetic_lm', 'authors_preset', 'authors_runs', 'picked_lines', 'comparison', 'saved_by', 'price_lines',
+           'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,7 +61,7 @@ def lm_task(model: ByteTransformer) -> Task:
 @dataclass(frozen=True)
 class TextWeightingConfig(WeightingConfig):
     "The weighting network of texts and its optimizer."
-    weighting_network: Literal["causal_cnn", "bag_of_tokens"] = setting(
+    weighting_network: Literal["causal_cnn", "bag_of_tokens", "label"] = setting(
         "causal_cnn", "kind of weighting network")
     weighting_embedding: int = setting(
         128, "byte embedding of the causal CNN (channels)", at_least=1)
@@ -73,6 +74,7 @@ def text_weighting(config: TextWeightingConfig) -> Weighting:
     "The weighting network that a configuration names."
     width = config.weighting_width
     if config.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=width)
+    if config.weighting_network == "label": return weightings.label_logits()
     return weightings.causal_cnn(embedding=config.weighting_embedding, width=width,
                                  kernel=config.weighting_kernel)
 
@@ -195,8 +197,8 @@ def authors_preset(target: str) -> LMConfig:
     tuned = 220_000 if target == "reuters" else 0
     return change(
         LMConfig(method_defaults=_authors_methods(target)), method="soba",
-        specific=PUBLISHED[target], **_paper_data, **_authors_model, fine_tune_steps=tuned, fine_tune_every=500,
-        fine_tune_patience=440, fine_tune_learning_rate=2e-4, fine_tune_rates=1)
+        specific=PUBLISHED[target], **_paper_data, **_authors_model, fine_tune_steps=tuned,
+        fine_tune_every=500, fine_tune_patience=440, fine_tune_learning_rate=2e-4, fine_tune_rates=1)
 
 # %% ../../nbs/experiments/lm.ipynb #2ad82c4f
 _DOWNSAMPLING: Mapping[str, Mapping[str, int]] = {  # big batch divided by batch
@@ -279,7 +281,8 @@ _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfid
             "gio", "gio_direct", "gotd")
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
-                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,anograd,soba,"
+                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,dds+weighting_network=label,"
+                    "anograd,soba,"
                     + ",".join(f"scored+scorer={scorer}" for scorer in _scorers),
                     (*TOPICS[:2], "Security weakness")),
 }
@@ -371,18 +374,23 @@ def comparison(results: Mapping[str, Mapping[str, Any]], further: Sequence[str] 
     shares = ["share of picked, last tenth of the run (share in the data):", *picked_lines(results)]
     return "\n".join([*lines, *further, *shares])
 
+# %% ../../nbs/experiments/lm.ipynb #ev000004
+def saved_by(runs: Mapping[str, Path],
+             results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    "The results of runs on one target with what each of them saves, from their folders."
+    place = dict(target="", seed=0)
+    points = [{**place, "method": name, "step": step, "seconds": 0., "specific_loss": loss}
+              for name, folder in runs.items()
+              for step, loss in zip(*series(read_metrics(folder), "specific_loss"), strict=True)]
+    return with_savings([{**r, **place, "method": name} for name, r in results.items()], points)
+
 # %% ../../nbs/experiments/lm.ipynb #ev000001
-def price_lines(runs: Mapping[str, Path], results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def price_lines(found: Sequence[Mapping[str, Any]]) -> list[str]:
     """What runs cost, a column per run: the first of them is uniform sampling.
 
     Operations of a step, in plain steps; and how many times fewer steps and operations a run takes
     to the last validation loss of uniform sampling, blank if it never gets there.
     """
-    place = dict(target="", seed=0)
-    points = [{**place, "method": name, "step": step, "seconds": 0., "specific_loss": loss}
-              for name, folder in runs.items()
-              for step, loss in zip(*series(read_metrics(folder), "specific_loss"), strict=True)]
-    found = with_savings([{**r, **place, "method": name} for name, r in results.items()], points)
     plain = found[0]["flops_per_step"]
     def line(title: str, values: Iterable[float | None]) -> str:
         return _line(title, ["" if x is None else f"{x:.2f}" for x in values])
@@ -410,5 +418,6 @@ def demo(out: Path, steps: int, progress: bool = True) -> dict[str, dict[str, An
     panels = {"specific_loss": "specific loss, validation (nats per byte)",
               f"picked_share/{target}": "target's share of the picked examples"}
     plot_curves(runs, panels).savefig(out/"curves.png", dpi=120)
-    print(comparison(results, price_lines(runs, results)), f"curves: {out/'curves.png'}", sep="\n")
+    prices = price_lines(saved_by(runs, results))
+    print(comparison(results, prices), f"curves: {out/'curves.png'}", sep="\n")
     return results

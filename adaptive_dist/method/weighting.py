@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Alpha', 'Weighting', 'init_weighting', 'masked_mean', 'causal_convolution', 'causal_cnn', 'bag_of_tokens', 'mlp',
-           'entropy', 'relative_entropy', 'effective_sample_size']
+           'label_logits', 'entropy', 'relative_entropy', 'effective_sample_size']
 
 # %% ../../nbs/method/weighting.ipynb #0b03a433
 from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +138,23 @@ def mlp(features: Callable[[Batch], Float[Array, "batch features"]] = itemgetter
         for layer in alpha["hidden"]:
             h = jax.nn.relu(h @ layer["kernel"] + layer["bias"])
         return h @ alpha["out"]
+
+    return Weighting(init, score)
+
+# %% ../../nbs/method/weighting.ipynb #d812fbcb
+def label_logits(labels: Callable[[Batch], Integer[Array, " batch"]] = itemgetter("label"),
+                 most: int = 4_096) -> Weighting:
+    r"""One logit for each label: $s(x)=a_{c(x)}$, at first 0.
+
+    `labels` gives the number of each row's label. There is room for `most` labels; those with
+    higher numbers share the last logit.
+    """
+    def init(key: PRNGKeyArray, batch: Batch) -> Alpha:
+        del key, batch
+        return {"logits": jnp.zeros(most)}
+
+    def score(alpha: Alpha, batch: Batch) -> Float[Array, " batch"]:
+        return alpha["logits"][jnp.minimum(labels(batch), most - 1)]
 
     return Weighting(init, score)
 

@@ -5,11 +5,13 @@
 # %% auto #0
 __all__ = ['OVERVIEW', 'SELECTION_NOTES', 'row_of', 'prepared_reader', 'next_picks', 'picks_as_text', 'latest_picks', 'Repeats',
            'repeats', 'taken', 'shares_over_time', 'draw_selection', 'selection_figure', 'overview_row', 'overview',
-           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'probe_tables', 'selection_page',
-           'write_selection_report']
+           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'probe_tables', 'about_left_out',
+           'selection_page', 'write_selection_report']
 
 # %% ../../nbs/report/selection.ipynb #b5f98405
+import contextlib
 import functools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,6 +22,7 @@ from jaxtyping import Float
 
 from ..config.errors import UsageError
 from ..config.files import write_text
+from ..data.account import left_out_line
 from ..data.leaks import about_leaks
 from ..data.readers import spaced_numbers
 from ..data.table import Rows
@@ -267,6 +270,15 @@ def probe_tables(runs: Sequence[Finished]) -> dict[str, TextTable]:
     table = probe_table(runs)
     return {"Probes": table} if table[1] else {}
 
+# %% ../../nbs/report/selection.ipynb #6dfbea59
+def about_left_out(run: Finished) -> str:
+    "A sentence about what was left out of a run's data; empty if nothing was, or nobody knows."
+    with contextlib.suppress(OSError, ValueError):
+        report = json.loads((run.folder/"data.json").read_bytes())
+        lost = left_out_line(report.get("left out", {}))
+        return f"{run.name}: left out of the data: {lost}." if lost else ""
+    return ""
+
 # %% ../../nbs/report/selection.ipynb #0ef17a6d
 SELECTION_NOTES = (
     "Picked: the share of each label among the examples trained on since the record before. "
@@ -287,6 +299,7 @@ def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> 
     leaks = {run.name: about_leaks(run.result.get("leaks", {})) for run in runs}
     notes = SELECTION_NOTES + (PROBE_NOTES if probe_tables(runs) else ())
     notes += tuple(f"{name}: {said}." for name, said in leaks.items() if said)
+    notes += tuple(filter(None, map(about_left_out, runs)))
     return page("What was picked", command, tables, figure, notes, "Pictures")
 
 # %% ../../nbs/report/selection.ipynb #w0000023

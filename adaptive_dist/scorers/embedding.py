@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Embed', 'EmbeddingSettings', 'right_vectors', 'unit', 'fit_embedding', 'nearest_centre', 'spread_start', 'kmeans']
 
-# %% ../../nbs/scorers/embedding.ipynb #2244d7ae
+# %% ../../nbs/scorers/embedding.ipynb #d1622bf1
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -17,11 +17,11 @@ from ..config.settings import setting
 from .scorer import Items, Pool
 from .tfidf import fit_tfidf
 
-# %% ../../nbs/scorers/embedding.ipynb #ef9c10f1
+# %% ../../nbs/scorers/embedding.ipynb #78c81b80
 @dataclass(frozen=True)
 class EmbeddingSettings:
     "Vectors of texts, and how many of them a scorer looks at while it is fitted."
-    embedding_size: int = setting(128, "numbers of an embedding (count)", at_least=1)
+    embedding_size: int = setting(256, "numbers of an embedding (count)", at_least=1)
     sample: int = setting(
         2**14, "generic examples or documents that the scorer is fitted to, at most (count)",
         at_least=2)
@@ -29,7 +29,7 @@ class EmbeddingSettings:
         1_024, "specific examples or documents that others are compared with, at most (count)",
         at_least=1)
 
-# %% ../../nbs/scorers/embedding.ipynb #2ee764fc
+# %% ../../nbs/scorers/embedding.ipynb #06e0d1bf
 def right_vectors(a: Any, size: int, seed: int,
                   rounds: int = 3) -> Float[np.ndarray, "size columns"]:
     """The leading right singular vectors of a sparse matrix, at most as many as it has rows.
@@ -45,7 +45,7 @@ def right_vectors(a: Any, size: int, seed: int,
         left = np.linalg.qr(a @ right)[0]
     return np.linalg.svd((a.T @ left).T, full_matrices=False)[2][:size]
 
-# %% ../../nbs/scorers/embedding.ipynb #f85c81e2
+# %% ../../nbs/scorers/embedding.ipynb #53e05f4e
 Embed: TypeAlias = Callable[[Items], Float[np.ndarray, "items size"]]
 
 def unit(vectors: Float[np.ndarray, "rows size"]) -> Float[np.ndarray, "rows size"]:
@@ -53,7 +53,7 @@ def unit(vectors: Float[np.ndarray, "rows size"]) -> Float[np.ndarray, "rows siz
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors/np.maximum(lengths, 1e-12)).astype(np.float32)
 
-# %% ../../nbs/scorers/embedding.ipynb #9f9a023f
+# %% ../../nbs/scorers/embedding.ipynb #a5e39ae1
 def fit_embedding(settings: EmbeddingSettings, generic: Pool, seed: int) -> Embed:
     "Unit vectors of items, by their words."
     texts = generic.sample(settings.sample, seed).texts()
@@ -61,13 +61,13 @@ def fit_embedding(settings: EmbeddingSettings, generic: Pool, seed: int) -> Embe
     directions = right_vectors(vectors(texts), settings.embedding_size, seed).T
     return lambda items: unit(vectors(items.texts()) @ directions)
 
-# %% ../../nbs/scorers/embedding.ipynb #3299efa2
+# %% ../../nbs/scorers/embedding.ipynb #202d1fa3
 def nearest_centre(points: Float[np.ndarray, "points size"],
                    centres: Float[np.ndarray, "centres size"]) -> Int[np.ndarray, " points"]:
     "The number of the centre that is nearest to each point."
     return (points @ centres.T - (centres**2).sum(1)/2).argmax(1)
 
-# %% ../../nbs/scorers/embedding.ipynb #7f4cfce7
+# %% ../../nbs/scorers/embedding.ipynb #fcd14d4f
 def spread_start(points: Float[np.ndarray, "points size"], count: int,
                  rng: np.random.Generator) -> Float[np.ndarray, "centres size"]:
     "Points, each drawn by its squared distance to those before (k-means++)."
@@ -79,7 +79,7 @@ def spread_start(points: Float[np.ndarray, "points size"], count: int,
         chosen.append(points[rng.choice(len(points), p=distance/distance.sum())])
     return np.stack(chosen)
 
-# %% ../../nbs/scorers/embedding.ipynb #62ebb8f1
+# %% ../../nbs/scorers/embedding.ipynb #15daab52
 def kmeans(points: Float[np.ndarray, "points size"], count: int, seed: int,
            rounds: int = 20) -> Float[np.ndarray, "centres size"]:
     """Centres of at most `count` clusters, by Lloyd's algorithm.

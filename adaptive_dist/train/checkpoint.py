@@ -59,11 +59,23 @@ def _abstract(leaf: Any) -> jax.ShapeDtypeStruct:
     sharding = leaf.sharding or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
+# %% ../../nbs/train/checkpoint.ipynb #7cab1b2b
+def _loaded(checkpointer: Any, step: int, wanted: PyTree, folder: Path) -> PyTree:
+    "A checkpoint as Orbax reads it; `UsageError` for one that is damaged, whatever is raised."
+    try:
+        with _without_tracebacks():
+            return checkpointer.load(step, wanted)
+    except Exception as e:
+        reason = f"{type(e).__name__}: {' '.join(str(e).split())[:100]}"
+        raise UsageError(f"the checkpoint of step {step} in {folder} cannot be read ({reason}): "
+                         f"delete {folder/str(step)}, and the same command goes on from an earlier "
+                         "one") from None
+
 # %% ../../nbs/train/checkpoint.ipynb #7cab1b2a
 def load_state(folder: Path | str, like: PyTree, step: int | None = None) -> PyTree:
     """Read the checkpoint of `step`, the newest by default, into what `like` describes.
 
-    Raises `UsageError` if the folder holds no such checkpoint.
+    Raises `UsageError` if the folder holds no such checkpoint, or one that cannot be read.
     """
     from orbax.checkpoint import v1 as ocp
     folder = Path(folder).absolute()
@@ -75,14 +87,16 @@ def load_state(folder: Path | str, like: PyTree, step: int | None = None) -> PyT
         if not steps or step not in (None, *steps):
             which = "" if step is None else f" of step {step}"
             raise UsageError(f"no checkpoint{which} in {folder}; it holds: {steps or 'none'}")
-        found = checkpointer.load(step, wanted)
+        found = _loaded(checkpointer, steps[-1] if step is None else step, wanted, folder)
     # Orbax gives keys another placement.
     return jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), found, wanted)
 
 # %% ../../nbs/train/checkpoint.ipynb #9645e312
 STORAGE_ERRORS = tuple(
-    os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO))
+    os.strerror(n) for n in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO,
+                             errno.EMFILE))
 
 def storage_error(error: BaseException) -> str | None:
-    "What is wrong with the disk, if `error` is about that: full, over quota, read-only, broken."
+    "What is wrong with the disk, if `error` is about that: full, over quota, read-only, slow."
+    if isinstance(error, TimeoutError): return "it took too long, or the clock was set"
     return next((reason for reason in STORAGE_ERRORS if reason in str(error)), None)

@@ -16,11 +16,11 @@ from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.readers import Batches
 from ..data.split import Split
-from ..method import baselines, contrast as contrasts
+from ..method import contrast as contrasts
 from ..method.contrast import Judge
 from ..method.selector import Selector
 from .methods import Method, SelectorInputs
-from .reference_methods import generic_reader
+from .reference_methods import domain_classifier, generic_reader
 from .settings import TaskConfig, adam_of_model
 
 # %% ../../nbs/train/contrast_method.ipynb #d6e3c51b
@@ -73,10 +73,7 @@ def proposer(config: TaskConfig, inputs: SelectorInputs) -> Selector | None:
     "The selector that proposes candidates; none where all of the big batch are candidates."
     own = config.method_settings
     if own.propose == "uniform": return None
-    return baselines.classifier(
-        inputs.weighting, batch_size=own.candidates*config.batch_size,
-        generic_rows=config.batch_size,
-        optimizer=optax.adam(config.weighting.weighting_learning_rate))
+    return domain_classifier(config, inputs, own.candidates*config.batch_size)
 
 # %% ../../nbs/train/contrast_method.ipynb #2229845d
 def online_cds_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
@@ -93,9 +90,10 @@ def check_candidates(config: TaskConfig, dtype: str) -> None:
     "`UsageError` for settings of online_cds that do not fit together."
     del dtype
     own, most = config.method_settings, config.selection.downsampling
-    if own.tune_steps > own.renew_every:
-        raise UsageError(f"--tune-steps {own.tune_steps} exceeds --renew-every {own.renew_every}: "
-                         "a copy must be tuned before the next begins")
+    try:
+        contrasts.check_schedule(own.tune_steps, own.renew_every)
+    except ValueError as e:
+        raise UsageError(f"--method online_cds: {e}") from None
     if own.propose == "classifier" and own.candidates > most:
         raise UsageError(f"--candidates {own.candidates} exceeds --downsampling {most}: the "
                          "classifier proposes candidates from the big batch")

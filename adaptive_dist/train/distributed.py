@@ -9,6 +9,7 @@ __all__ = ['AXES', 'devices_here', 'make_mesh', 'row_sharding', 'place', 'check_
 
 # %% ../../nbs/train/distributed.ipynb #1750abe6
 import math
+import os
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
@@ -43,7 +44,7 @@ def devices_here() -> int:
     try:
         return jax.device_count()
     except (RuntimeError, AssertionError) as e:  # a bare one, for CUDA without its plugin
-        asked, said = jax.config.jax_platforms, str(e).partition("\n")[0]
+        asked, said = os.environ.get("JAX_PLATFORMS"), str(e).partition("\n")[0]
         raise UsageError(f"JAX_PLATFORMS={asked} finds no device ({said or 'not installed'}): "
                          "unset it, or install JAX for it") from None
 

@@ -72,7 +72,7 @@ class Health:
     `lost` counts the steps without a finite loss until now, in a row.
     """
     def __init__(self, before: Iterable[Mapping[str, Any]] = ()):
-        self.watched = {"collapse": Collapse(), "spike": Spike()}
+        self.watched: dict[str, Collapse | Spike] = {"collapse": Collapse(), "spike": Spike()}
         self.step, self.lost, self.said = 0, 0, set[str]()
         for record in before:
             self.seen(record)

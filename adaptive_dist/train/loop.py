@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['Step', 'Chunk', 'Probe', 'TrainState', 'init_state', 'step_key', 'training_step', 'all_finite', 'skipping',
            'ChunkInfo', 'count_labels', 'make_chunk', 'Reader', 'means', 'finite_steps', 'chunk_record', 'Progress',
-           'is_due', 'train']
+           'give_back_memory', 'is_due', 'train']
 
 # %% ../../nbs/train/loop.ipynb #5f44c1ea
+import ctypes
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -87,9 +89,11 @@ def skipping(step: Step) -> Step:
                 ) -> tuple[TrainState, AlgorithmInfo]:
         after, info = step(state, generic, specific)
         sound = all_finite((info.loss, info.gradient_norm, after[:3])) | ~all_finite(state[:3])
-        kept = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after[:3], state[:3])
+        params, optimizer, selector = jax.tree.map(
+            lambda new, old: jnp.where(sound, new, old), after[:3], state[:3])
         loss = jnp.where(sound, info.loss, jnp.nan)
-        return TrainState(*kept, after.key, after.step), info._replace(loss=loss)
+        kept = TrainState(params, optimizer, selector, after.key, after.step)
+        return kept, info._replace(loss=loss)
     return careful
 
 # %% ../../nbs/train/loop.ipynb #0fe85dbb
@@ -224,12 +228,24 @@ class Progress(NamedTuple):
     memory: Any = None
     finite: Bool[np.ndarray, " steps"] = np.ones(0, bool)
 
+# %% ../../nbs/train/loop.ipynb #ev000031
+def give_back_memory() -> None:
+    """Give the system what the compiler has freed.
+
+    The C library of Linux keeps it otherwise, for as long as the run lasts; elsewhere this does
+    nothing.
+    """
+    with suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
 # %% ../../nbs/train/loop.ipynb #5b32cd77
 def _compiled(chunk: Chunk, state: TrainState, batches: tuple[Batch, Batch], count: int) -> Chunk:
     "The chunk, compiled for batches like these, with the buffers of `state` given away."
     placed = jax.tree.map(lambda x: x.sharding, state), state.step.sharding
     lowered = jax.jit(chunk, donate_argnums=0, out_shardings=placed).lower(state, *batches, count)
-    return lowered.compile()
+    compiled = lowered.compile()
+    give_back_memory()
+    return compiled
 
 # %% ../../nbs/train/loop.ipynb #18420fa7
 Probe = Callable[[TrainState, Any], tuple[dict[str, Any], Any]]

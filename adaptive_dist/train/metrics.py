@@ -33,14 +33,26 @@ def flatten(record: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
             flat[prefix + name] = value
     return flat
 
+# %% ../../nbs/train/metrics.ipynb #6ca4d34e
+def _record(line: bytes, place: str) -> dict[str, Any]:
+    "The record in a line; `UsageError`, which begins with the place, if it holds none."
+    try:
+        found = json.loads(line)
+    except ValueError:  # no JSON, or no UTF-8
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("step"), int): return found
+    raise UsageError(f"{place}: put it back, or start in another folder")
+
 # %% ../../nbs/train/metrics.ipynb #6ca4d34d
 def read_metrics(folder: Path | str) -> list[dict[str, Any]]:
     """The records of a run folder, in the order written.
 
-    A line without its end is being written, or was cut off, and left out.
+    A line without its end is being written, or was cut off, and left out. Raises `UsageError` for a
+    line that is no record.
     """
-    text = (Path(folder)/"metrics.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.split("\n")[:-1]]
+    path = Path(folder)/"metrics.jsonl"
+    return [_record(line, f"{path} is damaged in line {number}")
+            for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1)]
 
 # %% ../../nbs/train/metrics.ipynb #a46f06d4
 def _lines_after(path: Path, step: int) -> FileIO:

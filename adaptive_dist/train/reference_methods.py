@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['UNIFORM', 'MIXING', 'CLASSIFIER', 'IMPORTANCE', 'REPLAY', 'generic_reader', 'uniform_selector', 'MixingSettings',
            'mixed_reader', 'mixing_selector', 'ClassifierSettings', 'check_generic_rows', 'domain_classifier',
-           'ReplaySettings', 'stored_steps', 'replay_selector']
+           'classifier_selector', 'ReplaySettings', 'stored_steps', 'replay_selector']
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000003
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -89,25 +90,35 @@ def check_generic_rows(config: TaskConfig, dtype: str) -> None:
                          "raise --downsampling")
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000015
-def domain_classifier(config: TaskConfig, inputs: SelectorInputs,
-                      keep: filtering.Filter) -> Selector:
-    "The online classifier with a filter."
+def domain_classifier(config: TaskConfig, inputs: SelectorInputs, size: int,
+                      generic_rows: int | None = None,
+                      keep: filtering.Filter = filtering.top_k) -> Selector:
+    """The online classifier, of which a filter keeps `size` rows of each big batch.
+
+    It learns from `generic_rows` of them, by default from as many as the model's batch has.
+    """
     return baselines.classifier(
-        inputs.weighting, batch_size=config.batch_size, filter=keep,
-        generic_rows=config.method_settings.generic_rows,
+        inputs.weighting, batch_size=size, filter=keep,
+        generic_rows=generic_rows or config.batch_size,
         optimizer=optax.adam(config.weighting.weighting_learning_rate))
+
+# %% ../../nbs/train/reference_methods.ipynb #ev000021
+def classifier_selector(config: TaskConfig, inputs: SelectorInputs,
+                        keep: filtering.Filter = filtering.top_k) -> Selector:
+    "The classifier as the settings have it: what it keeps is a batch."
+    return domain_classifier(config, inputs, config.batch_size,
+                             config.method_settings.generic_rows, keep)
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000016
 CLASSIFIER = Method(
     "keep the rows that look most like the target, by a classifier trained online",
-    lambda config, inputs: domain_classifier(config, inputs, filtering.top_k),
-    generic_reader, ClassifierSettings, check=check_generic_rows)
+    classifier_selector, generic_reader, ClassifierSettings, check=check_generic_rows)
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000017
 IMPORTANCE = Method(
     "draw rows by the odds of such a classifier: importance sampling",
-    lambda config, inputs: domain_classifier(config, inputs, filtering.gumbel_top_k),
-    generic_reader, ClassifierSettings, check=check_generic_rows)
+    partial(classifier_selector, keep=filtering.gumbel_top_k), generic_reader,
+    ClassifierSettings, check=check_generic_rows)
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000019
 @dataclass(frozen=True)

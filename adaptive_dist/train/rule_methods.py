@@ -79,7 +79,7 @@ def check_anograd(config: TaskConfig, dtype: str) -> None:
                          f"in {dtype}: choose --dtype float32, or --derivative exact")
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000013
-ANOGRAD = Method("follow the aligned normalised gradient", anograd_selector, generic_reader,
+ANOGRAD = Method("follow the aligned normalized gradient", anograd_selector, generic_reader,
                  GradientRuleSettings, check=check_anograd)
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000015

@@ -22,10 +22,11 @@ from typing import Any, NoReturn, TypeVar
 
 import jax
 
-from ..config.errors import UsageError
+from ..config.errors import UsageError, needs
 from ..config.files import read_json, user_path, write_json, write_lines
-from ..config.settings import check, nested_settings
+from ..config.settings import change, check, nested_settings
 from ..data.account import left_out_line
+from ..data.memory import source_of
 from ..method.problem import Params
 from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
@@ -147,7 +148,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
     if config.on_divergence == "skip":
         step = loop.skipping(step)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
-    look = experiment.probe.look if experiment.probe and config.probe_every != 0 else None
+    look = experiment.probe.look if experiment.probe else None
     chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
@@ -348,8 +349,9 @@ def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: P
 def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
     """The result that a folder already holds, or the experiment.
 
-    Nothing is left of a run that cannot be.
+    Nothing is left of a run that cannot be. Raises `ModuleNotFoundError` for what is not installed.
     """
+    needs("grain", "orbax", "tqdm", *(["tensorboardX"] if config.tensorboard else []))
     new = [f for f in (out, *out.parents) if not os.path.exists(f)]  # Path.exists may raise
     try:
         result = claim_run_folder(out, name, check(config))
@@ -374,14 +376,17 @@ def find_devices(config: RunConfig) -> None:
 
 # %% ../../nbs/train/run.ipynb #c0d0c08e
 def run(name: str, config: RunSettings, build: Build, out: Path | str,
-        progress: bool = True) -> dict[str, Any]:
+        progress: bool = True, data: Mapping[str, Any] = {}) -> dict[str, Any]:
     """Train as `config` says and return the result.
+
+    `data` are data in memory that take the place of named ones, as `{"generic": dataset}`.
 
     Writes `config.json`, `metrics.jsonl`, `checkpoints/` and last `result.json` to `out`.
     Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
     data or a folder that cannot be used, and `Diverged` for a run that has.
     """
     out = user_path(out)
+    config = change(config, **{name: source_of(value, name) for name, value in data.items()})
     find_devices(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls

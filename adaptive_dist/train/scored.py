@@ -44,7 +44,7 @@ class ScoredSettings:
     "What scores examples before training, and how they are chosen by it."
     scorer: str = setting("ngram", "what gives each example its score", names=scorers.scorer_names)
     scores: str | None = setting(
-        None, "Parquet file with columns document and score, instead of a scorer (path)")
+        None, "Parquet file with columns id and score, instead of a scorer (path)")
     scores_kind: Literal["rank", "log_weight"] = setting(
         "rank", "what the scores in that file are; only log-weights may be drawn from")
     level: Literal["document", "row"] = setting(

@@ -1,4 +1,5 @@
 """A missing extra ends with the line that installs it; the table of extras is that of setup.py."""
+import importlib.util
 import runpy
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 import setuptools
 
 from adaptive_dist.config.errors import EXTRA_OF, missing_extra, needs
+from adaptive_dist.experiments.lm import LM
+from adaptive_dist.train.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE_OF = {"PIL": "pillow", "orbax": "orbax-checkpoint", "resvg_py": "resvg-py"}
@@ -44,3 +47,13 @@ def test_extras_bring_what_the_table_says(metadata: dict[str, Any]) -> None:
         assert PACKAGE_OF.get(module, module) in brought[extra], module
     users = set(extras) - {"all", "dev", "licences"}
     assert set().union(*(extras[e] for e in users)) == set(extras["all"])
+
+def test_a_run_says_what_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny: Any,
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == "grain" else find(name))
+    with pytest.raises(ModuleNotFoundError, match=r"needs grain, .*'adaptive_dist\[train\]'"):
+        run("lm", tiny, LM.build, tmp_path/"run")
+    assert not (tmp_path/"run").exists()

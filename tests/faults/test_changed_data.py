@@ -123,6 +123,27 @@ def test_a_broken_state_file_is_one_line(capsys):
 
 
 @pytest.mark.slow
+def test_a_damaged_checkpoint_or_line_of_metrics_is_one_line(capsys):
+    assert main(small_run("out")) == 0
+    assert main(small_run("whole")) == 0
+    interrupt("out", 4)
+    for file in Path("out/checkpoints/4/state").rglob("d/*"):
+        file.write_bytes(b"")
+    capsys.readouterr()
+    status = main(small_run("out"))
+    check_one_line(status, capsys.readouterr().err, "checkpoint of step 4", "cannot be read",
+                   "delete", "goes on from an earlier one")
+    shutil.rmtree("out/checkpoints/4")  # as it says
+    whole = Path("out/metrics.jsonl").read_text()
+    for wrong in ('{"step": 1', "[]", '{"loss": 2}', "\0\0"):
+        Path("out/metrics.jsonl").write_text(f"{wrong}\n{whole}")
+        check_one_line(main(small_run("out")), capsys.readouterr().err, "damaged in line 1")
+    Path("out/metrics.jsonl").write_text(whole)
+    assert main(small_run("out")) == 0
+    assert result("out")["specific_loss"] == result("whole")["specific_loss"]
+
+
+@pytest.mark.slow
 def test_a_target_that_is_not_named_is_said(capsys):
     "FAULTS 24: own generic text, and nothing about the target."
     arguments = small_run("out")

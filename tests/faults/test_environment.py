@@ -134,6 +134,14 @@ def test_a_device_that_is_not_there_is_one_line(platform):
 
 
 @pytest.mark.slow
+def test_a_name_that_the_locale_cannot_write_is_one_line():
+    plain = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    status, _, err = shell(small_run("w\u00e4lder"), **plain)
+    check_one_line(status, err, "cannot be written in this locale", "LC_ALL=C.UTF-8")
+    assert shell(small_run("w\u00e4lder"), LC_ALL="C.UTF-8")[0] == 0
+
+
+@pytest.mark.slow
 def test_a_deleted_working_folder_is_one_line():
     command = 'mkdir gone; cd gone; rmdir ../gone; "$@"'
     done = subprocess.run(["bash", "-c", command, "-", *SHELL, *small_run("/tmp/nowhere/x")],

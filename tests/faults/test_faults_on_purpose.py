@@ -89,12 +89,16 @@ def test_two_writers():
     same("out", "whole")
 
 
-def test_a_clock_that_jumps(monkeypatch):
+def test_a_clock_that_jumps(monkeypatch, capsys):
     options = ["--steps", "40"]
     assert main(small_run("whole", *options)) == 0
     rng, now = random.Random(0), time.time
-    monkeypatch.setattr(time, "time", lambda: now() + rng.choice([-1e8, -3_600, 0., 3_600, 1e8]))
-    assert main(small_run("out", *options)) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time", lambda: now() + rng.choice([-1e8, -3_600, 0., 3_600, 1e8]))
+        status = main(small_run("out", *options))
+    if status:  # what waits for a disk may think that it has waited for years
+        check_one_line(status, capsys.readouterr().err, "the clock was set")
+        assert main(small_run("out", *options)) == 0
     for folder in ("out", "cache", "."):  # written in another year
         for path in Path(folder).rglob("*"):
             os.utime(path, (now() + rng.choice([-1e8, 1e8]),)*2)

@@ -17,6 +17,7 @@ from adaptive_dist.scorers.scorer import pool_of
 from adaptive_dist.train import scored
 from adaptive_dist.train.run import run
 from adaptive_dist.train.settings import TaskConfig
+
 LAW = {"a", "court", "held", "that", "law", "is"}
 
 
@@ -96,11 +97,15 @@ def test_gumbel_keep_draws_documents_by_their_weights():
 
 def test_scores_from_a_file_train_as_the_scorer_does(planted, tmp_path):
     own = experiment_of(planted)[1].reader.columns["score"]
-    _, first, _ = document_scores(planted)
+    data, first, _ = document_scores(planted)
     table = pa.table({"document": np.arange(len(first)), "score": own[first]})
     pq.write_table(table, tmp_path/"scores.parquet")
     config = change(planted, scores=str(tmp_path/"scores.parquet"))
     assert np.array_equal(experiment_of(config)[1].reader.columns["score"], own)
+    by_id = pa.table({"id": data.generic.ids(first)[::-1], "score": own[first][::-1]})
+    pq.write_table(by_id, tmp_path/"ids.parquet")
+    by_id = change(planted, scores=str(tmp_path/"ids.parquet"))
+    assert np.array_equal(experiment_of(by_id)[1].reader.columns["score"], own)
     pq.write_table(table.slice(0, 3), tmp_path/"scores.parquet")
     with pytest.raises(UsageError, match="of the generic rows have a score"):
         experiment_of(config)

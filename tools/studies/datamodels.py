@@ -31,7 +31,7 @@ from adaptive_dist.method.problem import Batch, Params
 from adaptive_dist.method.selector import descend
 
 DECAY = 3e-4  # of the squared norm of the parameters, halved, in the loss of each picture
-BATCH, RATIO, STEPS, HALVES = 16, 8, 4_000, 100
+BATCH, RATIO, STEPS, HALVES, TARGET = 16, 8, 4_000, 100, 140
 LOOKS = (50, 200, 1_000, 4_000)
 
 
@@ -50,7 +50,7 @@ def digits(path: Path, seed: int) -> Digits:
     def some(numbers: np.ndarray) -> Batch:
         return {"features": pictures[numbers], "label": rows[numbers, -1].astype(np.int32)}
     rest = np.arange(1_000, len(rows))
-    return Digits(some(np.arange(1_000)), some(rest[rows[rest, -1] >= 8][:150]))
+    return Digits(some(np.arange(1_000)), some(rest[rows[rest, -1] >= 8][:TARGET]))
 
 
 def picture_loss(params: Params, batch: Batch, key: Any = None) -> jax.Array:
@@ -66,13 +66,14 @@ def decayed_loss(params: Params, batch: Batch, key: Any = None) -> jax.Array:
     return picture_loss(params, batch, key) + DECAY/2*(params**2).sum()
 
 
-TASK = ad.Task(decayed_loss, picture_loss)
+TASK, UNUSED = ad.Task(decayed_loss, picture_loss), jax.random.key(0)  # losses want a key
 
 
 # Models at their optimum, in double precision.
 def probabilities(params: np.ndarray, x: np.ndarray) -> np.ndarray:
     "Softmax of the logits."
-    powers = np.exp((logits := x @ params) - logits.max(1, keepdims=True))
+    logits = x @ params
+    powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers/powers.sum(1, keepdims=True)
 
 
@@ -166,10 +167,10 @@ def scores_and_direction(selector: ad.Selector, params: Params, state: Any,
     scores = selector.score(state, data.generic)
     if selector.direction is None: return {"scores": -scores}
     weights = jax.nn.softmax(scores)
-    g_s = jax.grad(lambda p: TASK.specific(p, data.target, None).mean())(params)
-    g_w = jax.grad(lambda p: weights @ TASK.generic(p, data.generic, None))(params)
+    g_s = jax.grad(lambda p: TASK.specific(p, data.target, UNUSED).mean())(params)
+    g_w = jax.grad(lambda p: weights @ TASK.generic(p, data.generic, UNUSED))(params)
     u = selector.direction(state, g_s, g_w)
-    aligned = jax.jvp(lambda p: TASK.generic(p, data.generic, None), (params,), (u,))[1]
+    aligned = jax.jvp(lambda p: TASK.generic(p, data.generic, UNUSED), (params,), (u,))[1]
     return {"scores": -scores, "direction": aligned}
 
 
@@ -187,10 +188,10 @@ def response(steps: int, generic: float, selector: ad.Selector, params: Params, 
         batch = draw(for_generic, data.generic, BATCH)
         specific = draw(for_specific, data.target, BATCH)
         def loss(p: Params, share: float) -> jax.Array:
-            return (generic*TASK.generic(p, batch, None).mean()
-                    + share*TASK.specific(p, specific, None).mean())
-        return tuple(descend(partial(loss, share=share), *copy, optimizer)[:2]
-                     for share, copy in zip((0., 1.), carry, strict=True)), None
+            return (generic*TASK.generic(p, batch, UNUSED).mean()
+                    + share*TASK.specific(p, specific, UNUSED).mean())
+        return tuple(descend(partial(loss, share=share), p, state, optimizer)[:2]
+                     for share, (p, state) in zip((0., 1.), carry, strict=True)), None
 
     copy = params, optimizer.init(params)
     (plain, _), (told, _) = jax.lax.scan(
@@ -198,20 +199,26 @@ def response(steps: int, generic: float, selector: ad.Selector, params: Params, 
     return {"scores": picture_loss(told, data.generic) - picture_loss(plain, data.generic)}
 
 
+def picture_and_class(batch: Batch) -> jax.Array:
+    "What a weighting network sees: all that the loss depends on, as with texts."
+    return jnp.concatenate([batch["features"], jax.nn.one_hot(batch["label"], 10)], 1)
+
+
 def methods() -> dict[str, Asked]:
     "Who is asked: methods at their defaults but for what their names say."
-    network, common = ad.weighting.mlp(), dict(batch_size=BATCH)
+    network, size = ad.weighting.mlp(picture_and_class), BATCH
     found = {
-        "DDS": ad.dds(TASK, network, **common, ema_decay=.98),
-        "Anograd": ad.anograd(TASK, network, **common, ema_decay=.98),
-        "SOBA": ad.soba(TASK, network, **common),
-        "SOBA, rate .1": ad.soba(TASK, network, **common, v_optimizer=.1),
-        "SOBA, v by Adam": ad.soba(TASK, network, **common, v_optimizer=optax.adam(1e-2)),
-        "classifier": ad.classifier(network, **common),
-        "contrast": ad.online_cds(TASK, **common),
-        "cascade": ad.online_cds(TASK, **common, among=ad.classifier(network, batch_size=4*BATCH)),
+        "DDS": ad.dds(TASK, network, batch_size=size, ema_decay=.98),
+        "Anograd": ad.anograd(TASK, network, batch_size=size, ema_decay=.98),
+        "SOBA": ad.soba(TASK, network, batch_size=size),
+        "SOBA, rate .1": ad.soba(TASK, network, batch_size=size, v_optimizer=.1),
+        "SOBA, v by Adam": ad.soba(TASK, network, batch_size=size, v_optimizer=optax.adam(1e-2)),
+        "classifier": ad.classifier(network, batch_size=size),
+        "contrast": ad.online_cds(TASK, batch_size=size),
+        "cascade": ad.online_cds(
+            TASK, batch_size=size, among=ad.classifier(network, batch_size=4*size)),
     }
-    plain = ad.uniform(batch_size=BATCH)
+    plain = ad.uniform(batch_size=size)
     copies = {f"{name}, {steps} steps": Asked(plain, partial(response, steps, generic))
               for name, generic in {"tuned copy": 0., "tuned beside training": 1.}.items()
               for steps in (40, 400, 2_000)}
@@ -231,7 +238,7 @@ def trained(asked: Asked, steers: bool, data: Digits, key: jax.Array) -> dict[st
         picked, weights = chooser.select(own, k3, big)
         batch = ad.rows(big, picked)
         params, opt_state, *_ = descend(
-            lambda p: weights @ TASK.generic(p, batch, None), params, opt_state, optimizer)
+            lambda p: weights @ TASK.generic(p, batch, UNUSED), params, opt_state, optimizer)
         return (params, opt_state, selector.update(state, k4, params, big, specific)[0]), None
 
     first, rest = jax.random.split(key)
@@ -241,7 +248,7 @@ def trained(asked: Asked, steers: bool, data: Digits, key: jax.Array) -> dict[st
     for before, now in zip((0, *LOOKS), LOOKS, strict=False):
         carry, _ = jax.lax.scan(step, carry, keys[before:now])
         seen.append(asked.ask(selector, carry[0], carry[2], data))
-    loss = TASK.specific(carry[0], data.target, None).mean()
+    loss = TASK.specific(carry[0], data.target, UNUSED).mean()
     return {"said": jax.tree.map(lambda *x: jnp.stack(x), *seen), "loss": loss}
 
 

@@ -6,7 +6,7 @@ from adaptive_dist.data.formats import lines
 
 def log_rows(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
     "A row for each line: its level as the label, the rest as the text."
-    text, label = columns
+    text, label, *_ = columns
     for line in lines(path):
         level, _, message = line.strip().partition(" ")
         if message:
