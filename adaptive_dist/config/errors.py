@@ -12,7 +12,13 @@ from collections.abc import Iterable
 
 # %% ../../nbs/config/errors.ipynb #073cf16a
 class UsageError(ValueError):
-    "Something the user can mend: one line that names the thing and the fix."
+    """Something the user can mend: one line that names the thing and the fix.
+
+    What cannot be printed, as a line end in the name of a file, is written as Python would.
+    """
+    def __str__(self) -> str:
+        said = super().__str__()
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in said)
 
 # %% ../../nbs/config/errors.ipynb #ba2e5c02
 def closest(name: str, known: Iterable[str]) -> str | None:

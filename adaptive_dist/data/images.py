@@ -28,7 +28,7 @@ from ..config.settings import result_settings, setting
 from .account import Account, LeftOut, left_out
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.images import Example
-from .formats import Row
+from .formats import Row, named
 from .local_files import BREAKS_OFF
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, bytes_hash, text_hash
@@ -97,7 +97,7 @@ def example_of(
         missing = picture if picture not in values else caption
         flag = "--image-column" if picture not in values else "--caption-column"
         place = f"{row.name} has no column {missing!r} in row {row.number}"
-        fault = f"{place}: name one of {', '.join(values)} with {flag}"
+        fault = f"{place}: name one of {named(values)} with {flag}"
         return LeftOut(id, NO_PICTURE_COLUMN, fault)
     found = values.get(label)
     own = row.label if found in (None, "") else str(found)

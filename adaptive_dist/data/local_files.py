@@ -22,7 +22,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import Fault, Row, Values, lines, numbered, row_reader
+from .formats import Fault, Row, Values, decoded_lines, lines, numbered, row_reader
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
@@ -111,12 +111,13 @@ class TextFiles(Files):
         if inner and len(within.parts) == 1:
             label = root.resolve().name
         whole = (text for text in ["".join(lines(file)).strip()]) if inner else None
-        texts = ({columns[0]: text} for text in whole or formats.paragraphs(file))
+        texts = (text if isinstance(text, Fault) else {columns[0]: text}
+                 for text in whole or formats.paragraphs(file))
         return numbered(texts, str(file), label, file=within.as_posix())
 
     def contains(self, other: object) -> bool:
         "Whether the other's files are among these; `UsageError` for text that is cut otherwise."
-        if not isinstance(other, TextFiles): return False
+        if not isinstance(other, TextFiles) or other.path.fs != self.path.fs: return False
         inner, outer = other.path.resolve(), self.path.resolve()
         for file, held in ((inner, outer), (outer, inner)):
             inside = file != held and file.is_relative_to(held)
@@ -143,7 +144,10 @@ def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     first lines, or in the third.
     """
     scored = [0, 0, 0]
-    for number, line in enumerate(lines(path), 1):
+    for number, line in enumerate(decoded_lines(path), 1):
+        if isinstance(line, Fault):
+            yield line
+            continue
         cells = line.rstrip("\n").split("\t")
         if len(cells) not in (2, 3):
             yield Fault(f"{path} has {len(cells)} cells in line {number}: write {TAB_CELLS}")
@@ -251,6 +255,8 @@ def shard_rows(path: UPath, columns: Sequence[str], label: str,
                 contents = {kind: content for _, kind, content in files}
                 row = shard_row(contents, columns, label, f"{name}:{key}")
                 yield row or LeftOut(f"{name}:{key}", "no picture")
+            if shard.offset == shard.fileobj.tell():  # type: ignore[union-attr]
+                raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much
         yield LeftOut(name, BREAKS_OFF, places.cannot_unpack(path, e))
 
@@ -275,7 +281,7 @@ class PictureFiles(Files):
         if not tables and self.path.is_file():
             readable = ", ".join(self.tables())
             raise UsageError(f"{self.path} is one picture: name its folder, or a table ({readable})")
-        known = (*IMAGE_ENDINGS, ".txt")
+        known = (*IMAGE_ENDINGS, ".txt") if tables else (".txt",)
         others = [pair for pair in found.others if ending(pair[0]) not in known]
         return Listing(found.root, tables or found.files, others)
 

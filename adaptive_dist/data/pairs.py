@@ -25,7 +25,7 @@ from ..config.settings import result_settings, setting
 from .account import Account, LeftOut, left_out
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.pairs import Pair, single_spaced
-from .formats import CANNOT_BE_READ, Row
+from .formats import CANNOT_BE_READ, Row, named
 from .places import nonempty
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -96,7 +96,7 @@ def pair_of(row: Row, source: str, target: str, id_column: str = "id") -> Pair |
         if column not in sides:
             place = f"{row.name} has no column {column!r} in row {row.number}"
             fix = "name them with --source-language and --target-language"
-            return LeftOut(id, NO_SIDE, f"{place}, but {', '.join(map(repr, sides))}: {fix}")
+            return LeftOut(id, NO_SIDE, f"{place}, but {named(sides)}: {fix}")
         if not isinstance(sides[column], (str, type(None))):
             what = f"column {column!r} of {row.name} holds {type(sides[column]).__name__}, not text"
             return LeftOut(id, CANNOT_BE_READ, f"{what}, in row {row.number}: name another")

@@ -32,7 +32,7 @@ def place(text: str) -> UPath:
     try:
         path = UPath(text)
         _ = path.fs
-        return path.expanduser()
+        return path.expanduser() if text.startswith("~") else path
     except (ImportError, ValueError, RuntimeError) as e:
         fix = "install that, or name a path"
         raise UsageError(f"cannot open {text} ({one_line(e)}): {fix}") from None

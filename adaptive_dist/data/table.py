@@ -116,7 +116,8 @@ class TableWriter:
         "Write what has been added."
         import pyarrow as pa
         if not self.held: return
-        ids = [name for some, _ in self.waiting for name in some]
+        ids = [name.encode("utf-8", "backslashreplace")
+               for some, _ in self.waiting for name in some]
         columns = [np.concatenate([some[name] for _, some in self.waiting]).astype(
             self.kind[name].base, copy=False) for name in self.kind.names or ()]
         arrays = [pa.array(ids, pa.string()), *map(arrow_column, columns)]

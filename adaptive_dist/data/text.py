@@ -25,7 +25,7 @@ from ..config.settings import result_settings, setting
 from .account import Account, LeftOut, left_out
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.text import Document
-from .formats import CANNOT_BE_READ, Row, has_column, value_at
+from .formats import CANNOT_BE_READ, Row, has_column, named, value_at
 from .places import nonempty
 from .sources import Source, fingerprint_of, parse_source, parts_of
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -74,7 +74,7 @@ def document_of(row: Row, columns: Sequence[str]) -> Document | LeftOut:
     values, id = row.values, row.id(id_column)
     if not has_column(values, text_column):
         place = f"{row.name} has no column {text_column!r} in row {row.number}"
-        choice = f"name one of {', '.join(values)} with --text-column"
+        choice = f"name one of {named(values)} with --text-column"
         return LeftOut(id, NO_TEXT_COLUMN, f"{place}: {choice}")
     text, label = value_at(values, text_column), value_at(values, label_column)
     if text is not None and not isinstance(text, str):

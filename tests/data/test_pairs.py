@@ -155,7 +155,7 @@ def test_sets_of_sacrebleu(monkeypatch):
     ("a.tsv", "", "a.tsv is empty"),
     ("a.tsv", "one\t\n", "the specific set has 0 distinct documents"),
     ("a.jsonl", '{"en": "one", "fr": "un"}\n',
-     "a.jsonl has no column 'de' in row 1, but 'en', 'fr'"),
+     "a.jsonl has no column 'de' in row 1, but en, fr"),
     ("a.jsonl", '{"en": "one", "de": 1}\n', "column 'de' of a.jsonl holds int, not text, in row 1"),
     ("a.jsonl", '{"en" "one"}\n', "a.jsonl is not JSON in line 1"),
     ("a.csv", "en,de\none,eins,uno\n", "a.csv has not as many cells in line 2"),
