@@ -12,6 +12,7 @@ import tarfile
 import time
 import unicodedata
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +26,13 @@ from adaptive_dist.config.errors import UsageError
 from adaptive_dist.data.account import Account
 from adaptive_dist.data.images import ImageDataConfig, examples, pixels, prepare_images
 from adaptive_dist.data.pairs import PairsConfig, pairs
-from adaptive_dist.data.sources import parse_source
 from adaptive_dist.data.split import PARTS
 from adaptive_dist.data.text import DataConfig, documents, prepare_text
 
 LENGTH = 32
-WORDS = "sea sky rain cook salt oven heap list sort wind tide añejo 山 Größe".split()
-WORLD = ["Grüße, Welt", "שלום עולם", "مرحبا بالعالم", "你好,世界", "👩‍🚀🇩🇪 😀", "a\u2028b\x0bc\x85d"]
+WORDS = ["sea", "sky", "rain", "cook", "salt", "oven", "heap", "list", "añejo", "山", "Größe"]
+WORLD = ["Grüße, Welt", "שלום עולם", "مرحبا بالعالم", "你好,世界", "👩‍🚀🇩🇪 😀",
+         "a\u2028b\x0bc\x85d"]
 
 
 def sentences(count, seed=0):
@@ -147,8 +148,8 @@ def test_what_is_no_utf8_is_named_by_its_byte(name, raw, said):
 @pytest.mark.slow
 def test_one_giant_line_is_one_document(name):
     giant = "sea " * 12_500_000
-    content = {".jsonl": '{{"text": "{}"}}\n', ".json": '[{{"text": "{}"}}]', ".csv": 'text\n"{}"\n',
-               ".tsv": "text\n{}\n", ".txt": "{}"}[Path(name).suffix]
+    content = {".jsonl": '{{"text": "{}"}}\n', ".json": '[{{"text": "{}"}}]',
+               ".csv": 'text\n"{}"\n', ".tsv": "text\n{}\n", ".txt": "{}"}[Path(name).suffix]
     put(name, content.format(giant))
     found = texts(name.split("/")[0])
     assert len(found) == 1 and found[0].strip() == giant.strip()
@@ -337,10 +338,8 @@ def test_a_packed_file_with_other_bytes_is_never_read_as_whole(kind):
     for _ in range(40):
         at = rng.randrange(len(raw)//4, len(raw)//2)
         changed = bytes(raw[:at]) + bytes([raw[at] ^ 1 << rng.randrange(8)]) + bytes(raw[at + 1:])
-        try:
+        with suppress(UsageError):  # zstd as Arrow packs it has no checksum
             assert texts(put(f"a.jsonl.{kind}", changed)) == expected or kind == "zst"
-        except UsageError:
-            pass
 
 
 def test_padding_is_ignored_and_what_is_wrongly_named_is_not():
@@ -568,10 +567,7 @@ def test_a_broken_shard_costs_its_rest():
     data = prepared("d", skip_bad_rows=True)
     assert counts(data) == {"cannot be read": 1} and listed(data)[0]["id"] == "a.parquet:1"
     put("d/a.parquet", raw[:len(raw)//2] + b"\xff"*64 + raw[len(raw)//2 + 64:])
-    try:
-        prepared("d", skip_bad_rows=True)
-    except UsageError as e:
-        assert "\n" not in str(e)
+    assert counts(prepared("d", skip_bad_rows=True)).keys() <= {"cannot be read"}
 
 
 # The cache
