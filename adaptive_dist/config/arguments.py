@@ -13,8 +13,9 @@ from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, NoReturn, get_args, get_type_hints
 
+from . import settings as schema
 from .errors import UsageError, closest
-from .settings import Config, change, check, choices, flag, is_group, renamed, settings
+from .settings import Config, change, check, choices, flag, is_group, settings
 
 # %% ../../nbs/config/arguments.ipynb #72931c85
 def field_name(flag: str) -> str:
@@ -40,7 +41,7 @@ class Parser(argparse.ArgumentParser):
         if not left: return found
         given = left[0].partition("=")[0]
         flags = list(self._option_string_actions)
-        old = renamed(field_name(given), [field_name(f) for f in flags], flag)
+        old = schema.renamed(field_name(given), [field_name(f) for f in flags], flag)
         said = old or self.hint(field_name(given))
         if said: raise UsageError(said)
         close = closest(given, flags)

@@ -226,7 +226,7 @@ class News:
         if not rest:
             raise UsageError("rcv1 needs a path: get the corpus (RCV1) from NIST, which licenses "
                              "it, and write rcv1:PATH for where your copy is")
-        return cls(places.place(rest))
+        return cls(places.place_of(rest))
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row | LeftOut]:
         "The texts, in the first of the columns; an item without one is left out."

@@ -22,7 +22,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import Fault, Row, Values, decoded_lines, lines, numbered, row_reader
+from .formats import Fault, Row, Values, decoded_lines, lines, numbered
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
@@ -52,7 +52,7 @@ class Files:
                 columns: Sequence[str]) -> Iterator[Row | LeftOut]:
         "The rows of one file, named relative to a root."
         name = file.relative_to(root).as_posix()
-        found = row_reader(ending(file))(file, columns)
+        found = formats.row_reader(ending(file))(file, columns)
         return numbered(found, str(file), stem(file), file.parent, name)
 
     def others(self) -> list[LeftOut]:
@@ -106,7 +106,7 @@ class TextFiles(Files):
         inner = file != self.path and self.path.is_dir()
         label = within.parts[0] if len(within.parts) > 1 else stem(file)
         if ending(file) not in TEXT_ENDINGS:
-            found = row_reader(ending(file))(file, columns)
+            found = formats.row_reader(ending(file))(file, columns)
             return numbered(found, str(file), label, file=within.as_posix())
         if inner and len(within.parts) == 1:
             label = root.resolve().name
@@ -177,7 +177,7 @@ class PairFiles(Files):
     def rows_of(self, file: UPath, root: UPath,
                 columns: Sequence[str]) -> Iterator[Row | LeftOut]:
         "All rows; of files with tabs, the cells have the names of the columns."
-        read = tab_rows if ending(file) in TAB_ENDINGS else row_reader(ending(file))
+        read = tab_rows if ending(file) in TAB_ENDINGS else formats.row_reader(ending(file))
         name = file.relative_to(root).as_posix()
         return numbered(read(file, columns), str(file), stem(file), file=name)
 
@@ -214,8 +214,8 @@ class AlignedFiles:
 def pair_files(written: str) -> PairFiles | AlignedFiles:
     "What `SOURCE_FILE,TARGET_FILE` or a path means."
     first, comma, second = written.partition(",")
-    if not comma: return PairFiles(places.place(written))
-    return AlignedFiles(*(places.place(name.strip()) for name in (first, second)))
+    if not comma: return PairFiles(places.place_of(written))
+    return AlignedFiles(*(places.place_of(name.strip()) for name in (first, second)))
 
 # %% ../../nbs/data/local_files.ipynb #48670462
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg")
@@ -256,7 +256,7 @@ def shard_rows(path: UPath, columns: Sequence[str], label: str,
                 contents = {kind: content for _, kind, content in files}
                 row = shard_row(contents, columns, label, f"{name}:{key}")
                 yield row or LeftOut(f"{name}:{key}", "no picture")
-            if shard.offset == shard.fileobj.tell():  # type: ignore[union-attr]
+            if shard.offset == shard.fileobj.tell():
                 raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much
         yield LeftOut(name, BREAKS_OFF, places.cannot_unpack(path, e))
@@ -281,7 +281,8 @@ class PictureFiles(Files):
         tables = [file for file in found.files if ending(file) in self.tables()]
         if not tables and self.path.is_file():
             readable = ", ".join(self.tables())
-            raise UsageError(f"{self.path} is one picture: name its folder, or a table ({readable})")
+            fix = f"name its folder, or a table ({readable})"
+            raise UsageError(f"{self.path} is one picture: {fix}")
         known = (*IMAGE_ENDINGS, ".txt") if tables else (".txt",)
         others = [pair for pair in found.others if ending(pair[0]) not in known]
         return Listing(found.root, tables or found.files, others)
@@ -297,7 +298,7 @@ class PictureFiles(Files):
         if ending(file) == ".tar":
             yield from shard_rows(file, columns, label, within.as_posix())
         else:
-            found = row_reader(ending(file))(file, columns)
+            found = formats.row_reader(ending(file))(file, columns)
             yield from numbered(found, file.name, label, file.parent, within.as_posix())
 
     def picture(self, file: UPath, within: UPath, columns: Sequence[str]) -> Row:

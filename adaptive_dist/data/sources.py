@@ -17,7 +17,7 @@ from .embedded.pairs import EmbeddedPairs
 from .embedded.text import EmbeddedText
 from .formats import SOURCES, Row
 from .local_files import PictureFiles, TextFiles, pair_files
-from .places import place
+from .places import place_of
 
 # %% ../../nbs/data/sources.ipynb #fbbd90e3
 @runtime_checkable
@@ -50,8 +50,8 @@ SCHEMES: Mapping[str, Mapping[str, Callable[[str], Source]]] = {
     "images": {"embedded": EmbeddedImages.parse, "hub": Hub}}
 
 PATHS: Mapping[str, Callable[[str], Source]] = {
-    "text": lambda path: TextFiles(place(path)), "pairs": pair_files,
-    "images": lambda path: PictureFiles(place(path))}
+    "text": lambda path: TextFiles(place_of(path)), "pairs": pair_files,
+    "images": lambda path: PictureFiles(place_of(path))}
 
 # %% ../../nbs/data/sources.ipynb #6d30c28a
 def parse_source(text: str, kind: str) -> Source:

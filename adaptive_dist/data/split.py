@@ -19,7 +19,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..config.errors import UsageError
-from .places import digest_words
 from .table import Part, Rows, Some, Table, TableWriter
 
 # %% ../../nbs/data/split.ipynb #f8560ca4
@@ -194,8 +193,9 @@ class SplitWriter:
     def fingerprints(self) -> dict[str, str]:
         "Digests of what the specific and the generic parts hold."
         digests = {name: part.digest.hexdigest() for name, part in self.parts.items()}
-        return {side: digest_words(text for name, text in digests.items() if name.startswith(side))
-                for side in ("generic", "specific")}
+        return {side: hashlib.sha256("".join(
+            text for name, text in digests.items() if name.startswith(side)).encode()).hexdigest()
+            for side in ("generic", "specific")}
 
     def finish(self, report: Mapping[str, Any]) -> None:
         "Write what is still held, then `meta.json`, with the counts and the `report`."

@@ -147,7 +147,8 @@ def cut(document: Document, length: int, seed: int) -> Cut:
 # %% ../../nbs/data/text.ipynb #e6f10b01
 CutBlock: TypeAlias = list[Cut | LeftOut]
 
-def cut_blocks(source: Source, columns: Sequence[str], length: int, seed: int) -> Iterator[CutBlock]:
+def cut_blocks(source: Source, columns: Sequence[str], length: int,
+               seed: int) -> Iterator[CutBlock]:
     "The documents of a source in pieces, and what is left out, some hundred at a time."
     found = read_documents(source, columns)
     for some in iter(lambda: list(islice(found, 256)), []):
@@ -189,7 +190,8 @@ def in_processes(work: Callable[[Any], Iterator[Any]], parts: Sequence[Any],
     try:
         for k in range(min(workers, len(parts))):
             lane = context.Queue(maxsize=8)
-            process = context.Process(target=feed, args=(work, parts[k::workers], lane), daemon=True)
+            mine = (work, parts[k::workers], lane)
+            process = context.Process(target=feed, args=mine, daemon=True)
             process.start()
             lanes.append((lane, process))
         for k in range(len(parts)):
@@ -224,7 +226,8 @@ def write_generic_text(writer: SplitWriter, config: DataConfig, length: int, acc
     parts, others = parts_of(source)
     blocks = chain([others], in_processes(work, parts, c.workers))
     found = account.kept(chain.from_iterable(blocks))
-    some = nonempty(islice(found, c.generic_limit), f"{c.generic} holds no text: name another source")
+    none = f"{c.generic} holds no text: name another source"
+    some = nonempty(islice(found, c.generic_limit), none)
     for label, id, key, rank, pieces in tqdm(some, unit=" documents", desc="preparing", delay=10):
         if key in specific:
             account.add(LeftOut(id, "in the specific set"))

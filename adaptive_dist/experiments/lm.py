@@ -277,13 +277,13 @@ _studies_of_methods: Mapping[str, Study] = {
 }
 
 # %% ../../nbs/experiments/lm.ipynb #c0d8feb2
-_scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed", "dsir",
-            "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp", "rds", "betr",
-            "gio", "gio_direct", "gotd")
+_scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed",
+            "dsir", "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp",
+            "rds", "betr", "gio", "gio_direct", "gotd")
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
-                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,dds+weighting_network=label,"
-                    "anograd,soba,"
+                    "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,"
+                    "dds+weighting_network=label,anograd,soba,"
                     + ",".join(f"scored+scorer={scorer}" for scorer in _scorers),
                     (*TOPICS[:2], "Security weakness")),
 }

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from ..config.errors import UsageError
 from ..data.table import Table
-from .scorer import Items, Kind, Pool, ScoreItems, Scorer
+from .scorer import Items, Pool, ScoreItems, ScoreKind, Scorer
 
 # %% ../../nbs/scorers/score_file.ipynb #a29c4480
 def column_names(path: Path) -> list[str]:
@@ -99,7 +99,7 @@ def document_count(pool: Pool) -> int:
     return max(int(item_keys(block).max()) for block in pool.blocks(2**13)) + 1
 
 # %% ../../nbs/scorers/score_file.ipynb #14da8462
-def file_scorer(path: Path, kind: Kind) -> Scorer:
+def file_scorer(path: Path, kind: ScoreKind) -> Scorer:
     "The scores in a file as a scorer, of the kind that they are said to be."
     def fit(settings: object, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
         count = document_count(generic)

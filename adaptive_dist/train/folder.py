@@ -18,7 +18,6 @@ from typing import Any
 from ..config.errors import UsageError
 from ..config.files import plain, read_json, user_path
 from ..config.settings import flag, named_today, settings
-from ..data.sources import fingerprint_of, parse_source
 from .checkpoint import saved_steps, storage_error
 from .health import check_not_diverged
 from .settings import RunConfig
@@ -61,6 +60,7 @@ def fingerprints_of(data: Any, kind: str) -> dict[str, str]:
     `kind` is text, pairs or images. Files that are soon read are told by their contents. Raises
     `UsageError` for a source out of reach.
     """
+    from adaptive_dist.data.sources import fingerprint_of, parse_source  # not in the core
     named = {flag(name): getattr(data, name) for name in ("generic", "specific")}
     return {name: fingerprint_of(parse_source(text, kind), verify=soon_read(text))
             for name, text in named.items()}

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SCORED', 'ScoredSettings', 'scorer_of', 'filter_of', 'check_scored', 'reading', 'pool_for', 'file_digest',
-           'item_scores_folder', 'fitted', 'item_scores', 'matrix_rate', 'charged_flops', 'kept_rows', 'KeptBatches',
-           'reader_of_scores', 'check_finite', 'prepare_scored', 'scored_selector', 'rows_scorer']
+           'item_scores_folder', 'fitted_scorer', 'item_scores', 'matrix_rate', 'charged_flops', 'kept_rows',
+           'KeptBatches', 'reader_of_scores', 'check_finite', 'prepare_scored', 'scored_selector', 'rows_scorer']
 
 # %% ../../nbs/train/scored.ipynb #a061d4ab
 import hashlib
@@ -129,7 +129,7 @@ def item_scores_folder(preparation: Preparation) -> Path:
     return data.folder.parent/f"scores-{name}"
 
 # %% ../../nbs/train/scored.ipynb #350e21e4
-def fitted(preparation: Preparation, pool: Pool) -> ScoreItems:
+def fitted_scorer(preparation: Preparation, pool: Pool) -> ScoreItems:
     "The scorer, fitted to the generic items of a pool and to the specific ones."
     config, data = preparation.config, preparation.data
     own = config.method_settings
@@ -141,7 +141,7 @@ def item_scores(preparation: Preparation, pool: Pool, progress: bool = False,
                 block: int = 1024) -> Scores:
     "The scores of all generic items, computed once, with the seconds that this took."
     def make() -> Callable[[int, int], np.ndarray]:
-        score = fitted(preparation, pool)
+        score = fitted_scorer(preparation, pool)
         return lambda start, stop: np.asarray(score(pool[start:stop]), np.float32)
 
     return kept_scores(item_scores_folder(preparation), "scores", len(pool), make, block, progress)
@@ -251,7 +251,7 @@ def scored_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
 def rows_scorer(preparation: Preparation) -> Callable[[Batch], Float[np.ndarray, " batch"]]:
     "Scores of the rows of a batch."
     config, data, read = preparation.config, preparation.data, reading(preparation.components)
-    score = fitted(preparation, pool_for(config, data.generic, data, read))
+    score = fitted_scorer(preparation, pool_for(config, data.generic, data, read))
 
     def scores(batch: Batch) -> Float[np.ndarray, " batch"]:
         rows = Rows(**{name: np.asarray(values) for name, values in batch.items()})

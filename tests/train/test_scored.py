@@ -60,7 +60,7 @@ def test_rows_have_their_document_s_score_and_the_best_are_picked(planted):
 def test_scores_are_stored_once_and_shared(planted, monkeypatch):
     first = experiment_of(planted)[1]
     def forbidden(*args): raise AssertionError("computed again")
-    monkeypatch.setattr(scored, "fitted", forbidden)
+    monkeypatch.setattr(scored, "fitted_scorer", forbidden)
     second = experiment_of(change(planted, downsampling=8, keep=.2))[1]
     assert (second.seconds, second.flops) == (first.seconds, first.flops)
     with pytest.raises(AssertionError, match="computed again"):
