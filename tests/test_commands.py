@@ -22,6 +22,7 @@ from adaptive_dist.experiments import lm, mt
 from adaptive_dist.experiments.registry import task_names
 from adaptive_dist.report.compare import Comparison
 from adaptive_dist.report.grid import configured
+from adaptive_dist.scorers.scorer import scorer_names
 from adaptive_dist.train.methods import method_names
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -158,6 +159,8 @@ def test_flags_in_sentences_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = set(OTHER_FLAGS)
     of_tasks = [[command, task] for command in cli.TASK_COMMANDS for task in task_names()]
     of_methods = [["run", task, "--method", m] for task in task_names() for m in method_names()]
+    scored = ["run", "lm", "--method", "scored", "--scorer"]
+    of_methods += [[*scored, scorer] for scorer in scorer_names()]
     for words in [[], *([command] for command in cli.COMMANDS), *of_tasks, *of_methods]:
         with pytest.raises(SystemExit):
             cli.main([*words, "--help"])
