@@ -22,7 +22,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import Fault, Row, Values, decoded_lines, lines, numbered, row_reader
+from .formats import Fault, Row, Values, lines, numbered, row_reader
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
@@ -144,7 +144,7 @@ def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     first lines, or in the third.
     """
     scored = [0, 0, 0]
-    for number, line in enumerate(decoded_lines(path), 1):
+    for number, line in enumerate(formats.decoded_lines(path), 1):
         if isinstance(line, Fault):
             yield line
             continue
@@ -255,7 +255,7 @@ def shard_rows(path: UPath, columns: Sequence[str], label: str,
                 contents = {kind: content for _, kind, content in files}
                 row = shard_row(contents, columns, label, f"{name}:{key}")
                 yield row or LeftOut(f"{name}:{key}", "no picture")
-            if shard.offset == shard.fileobj.tell():  # type: ignore[union-attr]
+            if shard.offset == shard.fileobj.tell():
                 raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much
         yield LeftOut(name, BREAKS_OFF, places.cannot_unpack(path, e))
@@ -279,8 +279,8 @@ class PictureFiles(Files):
         found = places.listing(self.path, every, PICTURE_SOURCES, self.tables())
         tables = [file for file in found.files if ending(file) in self.tables()]
         if not tables and self.path.is_file():
-            readable = ", ".join(self.tables())
-            raise UsageError(f"{self.path} is one picture: name its folder, or a table ({readable})")
+            fix = f"name its folder, or a table ({', '.join(self.tables())})"
+            raise UsageError(f"{self.path} is one picture: {fix}")
         known = (*IMAGE_ENDINGS, ".txt") if tables else (".txt",)
         others = [pair for pair in found.others if ending(pair[0]) not in known]
         return Listing(found.root, tables or found.files, others)
