@@ -116,7 +116,7 @@ def test_bad_commands_end_with_one_line(argv, capsys):
 def check_files(out):
     "What a run of five steps leaves in its folder."
     assert sorted(p.name for p in out.iterdir()) == [
-        "checkpoints", "config.json", "metrics.jsonl", "probes", "result.json"]
+        "checkpoints", "config.json", "data.json", "metrics.jsonl", "probes", "result.json"]
     config = json.loads((out/"config.json").read_text())
     assert config["task"] == "lm" and config["model"]["width"] == 16
     assert config["data"]["generic"] == "texts"
@@ -246,5 +246,6 @@ def test_an_interrupted_run_leaves_whole_lines_and_no_result():
     text = metrics.read_text()
     steps = [json.loads(line)["step"] for line in text.splitlines()]
     assert text.endswith("\n") and steps == [5*(i + 1) for i in range(len(steps))]
-    assert sorted(p.name for p in Path("out").iterdir()) == ["config.json", "metrics.jsonl"]
+    assert sorted(p.name for p in Path("out").iterdir()) == [
+        "config.json", "data.json", "metrics.jsonl"]
     assert main(run("out", "--method", "uniform")) == 2  # another number of steps

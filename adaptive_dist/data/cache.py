@@ -60,7 +60,7 @@ def digest(shape: Mapping[str, Any]) -> str:
     "A hexadecimal digest of plain values."
     return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:32]
 
-# %% ../../nbs/data/cache.ipynb #1d791bbb
+# %% ../../nbs/data/cache.ipynb #8a65ec7f
 def sweep(building: Path) -> None:
     "Delete what killed processes have left: whoever still builds holds a lock."
     for lock in building.glob("*.lock"):
@@ -71,6 +71,7 @@ def sweep(building: Path) -> None:
                 continue
             shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
 
+# %% ../../nbs/data/cache.ipynb #1d791bbb
 def build(folder: Path, write: Callable[[Path], None], fault: str = "",
           name: Callable[[], str] | None = None) -> None:
     """Put what `write` makes into a folder, all at once; what is there and has a fault goes.

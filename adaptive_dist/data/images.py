@@ -106,7 +106,7 @@ def example_of(
     image = image_of(values[picture], row.folder)
     return Example(image, said if isinstance(said, str) else "", own, name, row.concept, id)
 
-# %% ../../nbs/data/images.ipynb #d861299b
+# %% ../../nbs/data/images.ipynb #ae6d7e6d
 def read_examples(source: str, columns: tuple[str, str, str],
                   id_column: str = "id") -> Iterator[Example | LeftOut]:
     "The pictures of a source, as a lazy stream, and what is left out."
@@ -123,6 +123,7 @@ def read_examples(source: str, columns: tuple[str, str, str],
             found = found._replace(fault="")
         yield found
 
+# %% ../../nbs/data/images.ipynb #d861299b
 def examples(source: str, columns: tuple[str, str, str] = ("image", "caption", "label"),
              limit: int | None = None, id_column: str = "id",
              account: Account | None = None) -> Iterator[Example]:
@@ -299,7 +300,7 @@ def write_classes(writer: SplitWriter, config: ImageDataConfig, account: Account
                     held_out.add(example.concept)
     return Classes(list(classes), hashes, held_out)
 
-# %% ../../nbs/data/images.ipynb #79b72781
+# %% ../../nbs/data/images.ipynb #27398f1a
 def write_generic_pictures(writer: SplitWriter, config: ImageDataConfig, classes: Classes,
                            account: Account) -> None:
     "Write the generic parts, without what the classes hold, and nothing twice."
@@ -321,6 +322,7 @@ def write_generic_pictures(writer: SplitWriter, config: ImageDataConfig, classes
             part = writer.side(image_hash(image, c.split_seed + 1))
             add_picture(writer, part, example.label, id, image, example.caption)
 
+# %% ../../nbs/data/images.ipynb #79b72781
 def write_image_parts(folder: Path, config: ImageDataConfig) -> None:
     "Read both sources once and write all parts and `meta.json` to a folder."
     generic, specific = (Account(name, config.skip_bad_rows, folder/"left_out.jsonl")

@@ -126,7 +126,7 @@ class TextFiles(Files):
                 raise UsageError(f"{place}: move it out, or make it jsonl")
         return inner.is_relative_to(outer)
 
-# %% ../../nbs/data/local_files.ipynb #07477bcb
+# %% ../../nbs/data/local_files.ipynb #47eb9498
 TAB_CELLS = "source, tab, target, and perhaps a tab and a label"
 
 def is_number(cell: str) -> bool:
@@ -137,6 +137,7 @@ def is_number(cell: str) -> bool:
     except ValueError:
         return False
 
+# %% ../../nbs/data/local_files.ipynb #07477bcb
 def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     """Rows of two or three cells with tabs between, or a `Fault` for another number of them.
 

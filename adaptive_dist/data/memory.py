@@ -36,7 +36,7 @@ def arrow_tables(data: Any) -> Iterator[Any]:
             table = table.set_column(at, name, pa.array(values, pa.string()))
         yield table
 
-# %% ../../nbs/data/memory.ipynb #ca95b208
+# %% ../../nbs/data/memory.ipynb #1f9dbb93
 def write_arrow(file: Hashed, data: Any) -> None:
     "Write data that have columns of Arrow; `UsageError` for none."
     import pyarrow as pa
@@ -47,6 +47,7 @@ def write_arrow(file: Hashed, data: Any) -> None:
         for table in chain([first], found):
             writer.write_table(table)
 
+# %% ../../nbs/data/memory.ipynb #ca95b208
 def write_json_rows(file: Hashed, data: Iterable[Any]) -> None:
     "Write dictionaries as lines of JSON; `UsageError` for what is none, and for no row."
     number = 0

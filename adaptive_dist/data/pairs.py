@@ -105,7 +105,7 @@ def pair_of(row: Row, source: str, target: str, id_column: str = "id") -> Pair |
 
 NO_SIDE = "without a column for a language"
 
-# %% ../../nbs/data/pairs.ipynb #4e261cff
+# %% ../../nbs/data/pairs.ipynb #b6b662a9
 def read_pairs(source: str, config: PairsConfig) -> Iterator[Pair | LeftOut]:
     "The pairs of a source, as a lazy stream, and what is left out."
     complete = set[str]()  # files that have had both columns
@@ -121,6 +121,7 @@ def read_pairs(source: str, config: PairsConfig) -> Iterator[Pair | LeftOut]:
             found = found._replace(fault="")
         yield found
 
+# %% ../../nbs/data/pairs.ipynb #4e261cff
 def pairs(source: str, config: PairsConfig, limit: int | None = None,
           account: Account | None = None) -> Iterator[Pair]:
     """The pairs of a source, at most `limit` of them, as a lazy stream; a side may be empty.
@@ -241,7 +242,7 @@ class RowWriter:
             columns = {"source": source[k:k + 1], "target": target[k:k + 1]}
             self.writer.add(to, pair.label, pair.id, **columns)
 
-# %% ../../nbs/data/pairs.ipynb #ecd1de3f
+# %% ../../nbs/data/pairs.ipynb #c2ce546b
 def write_pairs(writer: SplitWriter, config: PairsConfig, parts: SpecificParts,
                 kept: Iterator[Pair], account: Account) -> RowWriter:
     "Make the vocabulary, and write all parts with it."
@@ -259,6 +260,7 @@ def write_pairs(writer: SplitWriter, config: PairsConfig, parts: SpecificParts,
         rows.write(some)
     return rows
 
+# %% ../../nbs/data/pairs.ipynb #ecd1de3f
 CLEANING = "--script, --longest-ratio, --no-drop-long"  # what takes out most pairs
 
 def write_pair_parts(folder: Path, config: PairsConfig, length: int) -> None:

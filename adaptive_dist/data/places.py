@@ -50,11 +50,12 @@ def ending(path: Path | UPath) -> str:
     name = Path(path.name)
     return Path(name.stem if name.suffix.lower() in COMPRESSED else name).suffix.lower()
 
-# %% ../../nbs/data/places.ipynb #d4e8c72c
+# %% ../../nbs/data/places.ipynb #ab5cea06
 def is_one(path: Path | UPath, endings: Collection[str]) -> bool:
     "Whether a file has one of these endings, behind which it may be compressed."
     return ending(path) in endings or path.suffix.lower() in endings
 
+# %% ../../nbs/data/places.ipynb #d4e8c72c
 def stem(file: Path | UPath) -> str:
     "The name of a file without its ending, compressed or not."
     kind = ending(file)
@@ -103,7 +104,7 @@ def opened(path: Path | UPath) -> Iterator[Any]:
     with raw, unpacked(path, raw) as file:
         yield file
 
-# %% ../../nbs/data/places.ipynb #ac974da6
+# %% ../../nbs/data/places.ipynb #e6a8eb27
 def cannot_unpack(path: Path | UPath, error: BaseException) -> str:
     "What to say of a file that breaks off, or is not what its name says."
     reason = one_line(error)
@@ -111,6 +112,7 @@ def cannot_unpack(path: Path | UPath, error: BaseException) -> str:
         return f"{path} was packed with a window of more than 128 MB: unpack it, zstd -d --long=31"
     return f"cannot unpack {path} ({reason}): copy it again"
 
+# %% ../../nbs/data/places.ipynb #ac974da6
 def byte_lines(path: Path | UPath) -> Iterator[bytes]:
     "Lines of a file; `UsageError` for one that cannot be opened, or unpacked."
     with opened(path) as file:
@@ -190,12 +192,13 @@ def readable_file(path: UPath, endings: Collection[str]) -> UPath:
     if not size: raise UsageError(f"{path} is empty: name a file with text in it")
     return path
 
-# %% ../../nbs/data/places.ipynb #ab5d864b
+# %% ../../nbs/data/places.ipynb #281197cd
 def fixed(pattern: UPath) -> UPath:
     "The folder of a pattern above its first part with a wildcard."
     magic = (parent for parent in pattern.parents if any(c in parent.name for c in "*?["))
     return [pattern, *magic][-1].parent
 
+# %% ../../nbs/data/places.ipynb #ab5d864b
 def matching(pattern: UPath) -> list[UPath]:
     "The files that a pattern matches, none hidden; none if the path has no wildcard."
     if not any(c in str(pattern) for c in "*?["): return []

@@ -16,11 +16,12 @@ from jaxtyping import Int, Integer, UInt64
 from ..config.errors import UsageError
 from .table import Part, Rows
 
-# %% ../../nbs/data/readers.ipynb #0f764ecb
+# %% ../../nbs/data/readers.ipynb #3a3e736b
 def spaced_numbers(size: int, count: int) -> Int[np.ndarray, " some"]:
     "At most `count` of the numbers below `size`, evenly spaced; else all."
     return np.linspace(0, size - 1, min(count, size)).round().astype(int)
 
+# %% ../../nbs/data/readers.ipynb #0f764ecb
 def evenly_spaced(part: Part, count: int) -> Rows:
     "At most `count` rows, evenly spaced, so that every source has its share; else all."
     return part[spaced_numbers(len(part), count)]

@@ -67,12 +67,13 @@ def parse_source(text: str, kind: str) -> Source:
         return load_plugin(SOURCES, scheme)(rest)
     return PATHS[kind](text)
 
-# %% ../../nbs/data/sources.ipynb #51a57f93
+# %% ../../nbs/data/sources.ipynb #d076d80f
 def parts_of(source: Source) -> tuple[list[Source], list[LeftOut]]:
     "The sources that a source is the chain of, and what is left out beside them."
     if not hasattr(source, "parts"): return [source], []
     return source.parts(), source.others()  # type: ignore[attr-defined]
 
+# %% ../../nbs/data/sources.ipynb #51a57f93
 def fingerprint_of(source: Source, verify: bool = False) -> str:
     "The fingerprint of a source, by contents where that is asked for and it knows how."
     if not verify: return source.fingerprint()

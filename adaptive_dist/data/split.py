@@ -130,11 +130,12 @@ class Recent:
         self.next[at] = (self.next[at] + 1) % len(bucket)
         return False
 
-# %% ../../nbs/data/split.ipynb #ffcb24cb
+# %% ../../nbs/data/split.ipynb #5d4e05ee
 def row_kind(columns: Sequence[tuple[Any, ...]]) -> np.dtype:
     "The type of rows that hold these columns beside `label` and `document`."
     return np.dtype([*columns, ("label", "<i4"), ("document", "<i4")])
 
+# %% ../../nbs/data/split.ipynb #ffcb24cb
 class PartWriter:
     "Writes one part, and counts its documents, and its rows by label."
     def __init__(self, folder: Path, kind: np.dtype):

@@ -63,7 +63,7 @@ class Hashed:
         self.closed = True
         self.file.close()
 
-# %% ../../nbs/data/table.ipynb #db6605d1
+# %% ../../nbs/data/table.ipynb #83e70afa
 def arrow_column(values: np.ndarray) -> Any:
     "An array as a column of Arrow: numbers, or lists of a fixed size."
     import pyarrow as pa
@@ -71,6 +71,7 @@ def arrow_column(values: np.ndarray) -> Any:
     size = int(np.prod(values.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), size)
 
+# %% ../../nbs/data/table.ipynb #db6605d1
 def arrow_schema(kind: np.dtype) -> Any:
     "The columns of a table with rows of a kind: an id, and what the kind has."
     import pyarrow as pa
@@ -142,7 +143,7 @@ class TableWriter:
         (self.folder/"dataset_info.json").write_text("{}")
         (self.folder/"state.json").write_text(json.dumps(state, indent=1))
 
-# %% ../../nbs/data/table.ipynb #d0e530d6
+# %% ../../nbs/data/table.ipynb #6094b740
 class Table:
     """Rows in files, to be used as those in memory; a column of all rows reads all of them.
 
@@ -202,6 +203,7 @@ class Table:
             found[mine] = self.batches[k].column("id").take(rows).to_pylist()
         return found.tolist()
 
+# %% ../../nbs/data/table.ipynb #5f5ab1e0
 def mapped(path: Path, written: dict[str, Any], verify: bool) -> mmap.mmap:
     "A file in memory; `OSError` unless it is as long as it was written, or what was written."
     with path.open("rb") as file:
@@ -213,6 +215,7 @@ def mapped(path: Path, written: dict[str, Any], verify: bool) -> mmap.mmap:
             raise OSError(errno.EIO, "holds other bytes than were written", str(path))
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
+# %% ../../nbs/data/table.ipynb #d0e530d6
 def opened_stream(content: mmap.mmap) -> Any:
     "The batches of rows in a file, as they lie."
     import pyarrow as pa

@@ -198,7 +198,8 @@ def authors_preset(target: str) -> LMConfig:
     return change(
         LMConfig(method_defaults=_authors_methods(target)), method="soba",
         specific=PUBLISHED[target], **_paper_data, **_authors_model, fine_tune_steps=tuned,
-        fine_tune_every=500, fine_tune_patience=440, fine_tune_learning_rate=2e-4, fine_tune_rates=1)
+        fine_tune_every=500, fine_tune_patience=440, fine_tune_learning_rate=2e-4,
+        fine_tune_rates=1)
 
 # %% ../../nbs/experiments/lm.ipynb #2ad82c4f
 _DOWNSAMPLING: Mapping[str, Mapping[str, int]] = {  # big batch divided by batch

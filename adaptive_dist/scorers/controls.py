@@ -5,22 +5,22 @@
 # %% auto #0
 __all__ = ['RANDOM', 'SHORTEST', 'fit_random', 'fit_shortest']
 
-# %% ../../nbs/scorers/controls.ipynb #ab42c3cb
+# %% ../../nbs/scorers/controls.ipynb #a28a9c9f
 import numpy as np
 from jaxtyping import Float
 
 from .scorer import Items, NoScorerSettings, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/controls.ipynb #07210df2
+# %% ../../nbs/scorers/controls.ipynb #67ae0946
 def fit_random(settings: NoScorerSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "A uniform number for each item, the same whenever it is asked for again."
     rng = np.random.default_rng((seed, 1))
     return lambda items: rng.random(len(items))
 
-# %% ../../nbs/scorers/controls.ipynb #73b798ac
+# %% ../../nbs/scorers/controls.ipynb #3ea3d816
 RANDOM = Scorer("a random number: training on a part of the pool", fit_random)
 
-# %% ../../nbs/scorers/controls.ipynb #2b86979d
+# %% ../../nbs/scorers/controls.ipynb #5b844be0
 def fit_shortest(settings: NoScorerSettings, generic: Pool, specific: Pool,
                  seed: int) -> ScoreItems:
     "Minus the length of each text in characters."
@@ -28,5 +28,5 @@ def fit_shortest(settings: NoScorerSettings, generic: Pool, specific: Pool,
         return -np.array([len(text) for text in items.texts()], float)
     return score
 
-# %% ../../nbs/scorers/controls.ipynb #6d87883a
+# %% ../../nbs/scorers/controls.ipynb #bb8cb8af
 SHORTEST = Scorer("the shortest texts first", fit_shortest)

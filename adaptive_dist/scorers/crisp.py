@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['CRISP', 'CrispSettings', 'fit_crisp']
 
-# %% ../../nbs/scorers/crisp.ipynb #57fd461f
+# %% ../../nbs/scorers/crisp.ipynb #518778c4
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from .embedding import EmbeddingSettings, fit_embedding, kmeans, nearest_centre
 from .mixture import log_ratios
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/crisp.ipynb #a768d7c7
+# %% ../../nbs/scorers/crisp.ipynb #825322cb
 @dataclass(frozen=True)
 class CrispSettings(EmbeddingSettings):
     "Clusters of embeddings."
@@ -25,7 +25,7 @@ class CrispSettings(EmbeddingSettings):
         .1, "further specific items in each cluster, so that none is out of reach (count)",
         at_least=0)
 
-# %% ../../nbs/scorers/crisp.ipynb #faf680a8
+# %% ../../nbs/scorers/crisp.ipynb #f6cafe7d
 def fit_crisp(settings: CrispSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "Log of the share of specific over that of generic items in an item's cluster."
     embed = fit_embedding(settings, generic, seed)
@@ -42,6 +42,6 @@ def fit_crisp(settings: CrispSettings, generic: Pool, specific: Pool, seed: int)
 
     return score
 
-# %% ../../nbs/scorers/crisp.ipynb #50231ff6
+# %% ../../nbs/scorers/crisp.ipynb #9f4a850f
 CRISP = Scorer("how much denser the target is in an item's cluster", fit_crisp, "log_weight",
                CrispSettings)

@@ -6,7 +6,7 @@
 __all__ = ['GIO_DIRECT', 'GIO', 'distances', 'log_distance', 'divergence', 'slope', 'greedy_order', 'fit_gio_direct',
            'GioSettings', 'fit_gio']
 
-# %% ../../nbs/scorers/gio.ipynb #ead91051
+# %% ../../nbs/scorers/gio.ipynb #84bf5a7f
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from ..config.settings import setting
 from .embedding import EmbeddingSettings, fit_embedding, kmeans, nearest_centre
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/gio.ipynb #6ddbda21
+# %% ../../nbs/scorers/gio.ipynb #6d961c9d
 def distances(a: Float[np.ndarray, "as size"],
               b: Float[np.ndarray, "bs size"]) -> Float[np.ndarray, "as bs"]:
     "The distance of each row of the first to each row of the second, at least 1e-5."
@@ -25,13 +25,13 @@ def distances(a: Float[np.ndarray, "as size"],
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2*a @ b.T
     return np.sqrt(np.clip(squares, 1e-10, None))
 
-# %% ../../nbs/scorers/gio.ipynb #feb1aed6
+# %% ../../nbs/scorers/gio.ipynb #8a5c200f
 def log_distance(points: Float[np.ndarray, "points size"],
                  targets: Float[np.ndarray, "targets size"]) -> Float[np.ndarray, " points"]:
     r"$A(w)=\frac dn\sum_i\log(|x_i-w|+10^{-8})$ of each point; low is close."
     return points.shape[1]*np.log(distances(points, targets) + 1e-8).mean(1)
 
-# %% ../../nbs/scorers/gio.ipynb #adcb044d
+# %% ../../nbs/scorers/gio.ipynb #2ee20920
 def divergence(targets: Float[np.ndarray, "targets size"],
                chosen: Float[np.ndarray, "chosen size"], k: int = 5) -> float:
     "Kullback-Leibler divergence of the targets from the chosen points, in nats."
@@ -41,7 +41,7 @@ def divergence(targets: Float[np.ndarray, "targets size"],
     return float(log_distance(chosen, targets).mean() - size*np.log(own + 1e-8).mean()
                  + np.log(k*m/(np.arange(1, m + 1)*(n - 1))).mean())
 
-# %% ../../nbs/scorers/gio.ipynb #fbf95bfa
+# %% ../../nbs/scorers/gio.ipynb #1e1e8db3
 def slope(point: Float[np.ndarray, " size"], targets: Float[np.ndarray, "targets size"],
           count: int) -> Float[np.ndarray, " size"]:
     r"The gradient $\frac d{nm}\sum_i(v-x_i)/|v-x_i|^2$ with respect to one of `count` points."
@@ -49,7 +49,7 @@ def slope(point: Float[np.ndarray, " size"], targets: Float[np.ndarray, "targets
     squares = np.maximum(((targets - point)**2).sum(1), 1e-10)
     return size/(n*count)*((point - targets)/squares[:, None]).sum(0)
 
-# %% ../../nbs/scorers/gio.ipynb #78cd9b8d
+# %% ../../nbs/scorers/gio.ipynb #8c5508dc
 def greedy_order(candidates: Float[np.ndarray, "candidates size"],
                  targets: Float[np.ndarray, "targets size"], started: int,
                  descents: int = 50, rate: float = .01) -> Iterator[int]:
@@ -69,7 +69,7 @@ def greedy_order(candidates: Float[np.ndarray, "candidates size"],
         yield int(left[nearest])
         left = np.delete(left, nearest)
 
-# %% ../../nbs/scorers/gio.ipynb #1ae837e3
+# %% ../../nbs/scorers/gio.ipynb #682ee7ec
 def fit_gio_direct(settings: EmbeddingSettings, generic: Pool, specific: Pool,
                    seed: int) -> ScoreItems:
     "Minus the mean logarithm of the distance to the targets, times the dimensions."
@@ -81,11 +81,11 @@ def fit_gio_direct(settings: EmbeddingSettings, generic: Pool, specific: Pool,
 
     return score
 
-# %% ../../nbs/scorers/gio.ipynb #37fa8706
+# %% ../../nbs/scorers/gio.ipynb #749bcfdf
 GIO_DIRECT = Scorer("closeness to all specific items, in closed form", fit_gio_direct, "rank",
                     EmbeddingSettings)
 
-# %% ../../nbs/scorers/gio.ipynb #6534a8a1
+# %% ../../nbs/scorers/gio.ipynb #bceadebd
 @dataclass(frozen=True)
 class GioSettings(EmbeddingSettings):
     "What the search chooses from."
@@ -95,7 +95,7 @@ class GioSettings(EmbeddingSettings):
     start_points: int = setting(
         20, "random points that the chosen set begins with (count)", at_least=1)
 
-# %% ../../nbs/scorers/gio.ipynb #bf6c6d7d
+# %% ../../nbs/scorers/gio.ipynb #23f9a698
 def fit_gio(settings: GioSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "Minus the place of an item's cluster in the order of the greedy search."
     embed = fit_embedding(settings, generic, seed)
@@ -109,5 +109,5 @@ def fit_gio(settings: GioSettings, generic: Pool, specific: Pool, seed: int) -> 
 
     return score
 
-# %% ../../nbs/scorers/gio.ipynb #80383ebf
+# %% ../../nbs/scorers/gio.ipynb #2afabaee
 GIO = Scorer("clusters in the order of a greedy search", fit_gio, "rank", GioSettings)

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['RDS', 'BETR', 'fit_rds', 'best_ranks', 'BetrSettings', 'fit_betr']
 
-# %% ../../nbs/scorers/nearest.ipynb #35fb977f
+# %% ../../nbs/scorers/nearest.ipynb #c390b08a
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from .embedding import EmbeddingSettings, fit_embedding
 from .hashed_classifier import hashed_counts, logistic_regression
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/nearest.ipynb #04c3bdb0
+# %% ../../nbs/scorers/nearest.ipynb #f22a0b78
 def fit_rds(settings: EmbeddingSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "The largest cosine of an item's embedding to those of specific items."
     embed = fit_embedding(settings, generic, seed)
@@ -27,23 +27,24 @@ def fit_rds(settings: EmbeddingSettings, generic: Pool, specific: Pool, seed: in
 
     return score
 
-# %% ../../nbs/scorers/nearest.ipynb #c8809e8e
+# %% ../../nbs/scorers/nearest.ipynb #ef1690aa
 RDS = Scorer("largest cosine to a specific item, by embedding", fit_rds, "rank", EmbeddingSettings)
 
-# %% ../../nbs/scorers/nearest.ipynb #73fe2e26
+# %% ../../nbs/scorers/nearest.ipynb #6440c8e9
 def best_ranks(similarity: Float[np.ndarray, "items targets"]) -> Int[np.ndarray, " items"]:
     "The best place, from 1 on, that each item takes for any target."
     places = (-similarity).argsort(0, kind="stable").argsort(0, kind="stable")
     return places.min(1) + 1
 
-# %% ../../nbs/scorers/nearest.ipynb #747bc073
+# %% ../../nbs/scorers/nearest.ipynb #10821c98
 @dataclass(frozen=True)
 class BetrSettings(EmbeddingSettings):
     "What the classifier learns from."
     positives: float = setting(
-        .1, "share of the sample that the classifier takes for wanted (0 to 1)", above=0, at_most=.9)
+        .1, "share of the sample that the classifier takes for wanted (0 to 1)", above=0,
+        at_most=.9)
 
-# %% ../../nbs/scorers/nearest.ipynb #8d249918
+# %% ../../nbs/scorers/nearest.ipynb #c7b16bfd
 def fit_betr(settings: BetrSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "Log-odds of being among the items that lie next to specific ones."
     embed = fit_embedding(settings, generic, seed)
@@ -59,5 +60,5 @@ def fit_betr(settings: BetrSettings, generic: Pool, specific: Pool, seed: int) -
 
     return score
 
-# %% ../../nbs/scorers/nearest.ipynb #1e7aa336
+# %% ../../nbs/scorers/nearest.ipynb #1e810abf
 BETR = Scorer("a classifier of what ranks next to specific items", fit_betr, "rank", BetrSettings)

@@ -6,7 +6,7 @@
 __all__ = ['NGRAM', 'laid_out', 'shifted', 'NGramLevel', 'count_level', 'count_ngrams', 'byte_probabilities',
            'mean_log_probability', 'first_bytes', 'NGramSettings', 'shuffled_texts', 'fit_ngram']
 
-# %% ../../nbs/scorers/ngram.ipynb #c758ea06
+# %% ../../nbs/scorers/ngram.ipynb #7298b61a
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from jaxtyping import Float
 from ..config.settings import setting
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/ngram.ipynb #af925325
+# %% ../../nbs/scorers/ngram.ipynb #3e7fee85
 def laid_out(texts: Sequence[str], order: int) -> tuple[np.ndarray, np.ndarray]:
     "Bytes of texts, with `order` zero bytes before each, and to which text each byte belongs."
     raw = [text.encode("utf-8", "replace") for text in texts]
@@ -25,12 +25,12 @@ def laid_out(texts: Sequence[str], order: int) -> tuple[np.ndarray, np.ndarray]:
     flat = np.frombuffer(b"".join(padding + text for text in raw), np.uint8)
     return flat, np.repeat(np.arange(len(raw)), [order + len(text) for text in raw])
 
-# %% ../../nbs/scorers/ngram.ipynb #cd2d6e36
+# %% ../../nbs/scorers/ngram.ipynb #bbdebb52
 def shifted(values: np.ndarray) -> np.ndarray:
     "Each value where its right neighbour was; a zero comes first."
     return np.concatenate([values[:1]*0, values[:-1]])
 
-# %% ../../nbs/scorers/ngram.ipynb #9ef31de5
+# %% ../../nbs/scorers/ngram.ipynb #85f37f3b
 class NGramLevel(NamedTuple):
     """Counts of the n-grams of one length.
 
@@ -44,7 +44,7 @@ class NGramLevel(NamedTuple):
     totals: np.ndarray
     kinds: np.ndarray
 
-# %% ../../nbs/scorers/ngram.ipynb #304d41c1
+# %% ../../nbs/scorers/ngram.ipynb #924377ba
 def count_level(codes: np.ndarray, history: np.ndarray, counted: np.ndarray,
                 histories: int) -> tuple[NGramLevel, np.ndarray]:
     "Counts of n-grams, of each its history's number; and the number of each n-gram in the table."
@@ -54,7 +54,7 @@ def count_level(codes: np.ndarray, history: np.ndarray, counted: np.ndarray,
     kinds = np.bincount(history[first], counts > 0, histories)
     return NGramLevel(found, counts, totals, kinds), index
 
-# %% ../../nbs/scorers/ngram.ipynb #5eeec70c
+# %% ../../nbs/scorers/ngram.ipynb #6134bb48
 def count_ngrams(texts: Sequence[str], order: int) -> list[NGramLevel]:
     "Counts of the n-grams of one to `order` bytes, at most 8, in texts."
     flat, _ = laid_out(texts, order)
@@ -67,7 +67,7 @@ def count_ngrams(texts: Sequence[str], order: int) -> list[NGramLevel]:
         histories = len(level.codes)
     return levels
 
-# %% ../../nbs/scorers/ngram.ipynb #9e1cf15b
+# %% ../../nbs/scorers/ngram.ipynb #345bb033
 def byte_probabilities(levels: Sequence[NGramLevel], flat: np.ndarray) -> np.ndarray:
     "The probability of each of the bytes that were laid out, given those before it."
     p = np.full(len(flat), 1/256)
@@ -83,7 +83,7 @@ def byte_probabilities(levels: Sequence[NGramLevel], flat: np.ndarray) -> np.nda
         index = np.where(seen, at, -1)
     return p
 
-# %% ../../nbs/scorers/ngram.ipynb #8575f4a8
+# %% ../../nbs/scorers/ngram.ipynb #9bb3bb5e
 def mean_log_probability(levels: Sequence[NGramLevel],
                          texts: Sequence[str]) -> Float[np.ndarray, " texts"]:
     "Of each text, nats per byte; 0 for an empty one."
@@ -93,7 +93,7 @@ def mean_log_probability(levels: Sequence[NGramLevel],
     sizes = np.bincount(owner[real], minlength=len(texts))
     return np.bincount(owner[real], logs, len(texts))/np.maximum(sizes, 1)
 
-# %% ../../nbs/scorers/ngram.ipynb #8c2865a2
+# %% ../../nbs/scorers/ngram.ipynb #0dae199e
 def first_bytes(texts: Iterable[str], most: int) -> list[str]:
     "Texts as they come, until they have so many bytes together; the last one may be cut."
     found, left = [], most
@@ -104,7 +104,7 @@ def first_bytes(texts: Iterable[str], most: int) -> list[str]:
         if left <= 0: break
     return found
 
-# %% ../../nbs/scorers/ngram.ipynb #5cf4f35b
+# %% ../../nbs/scorers/ngram.ipynb #834bfdbf
 @dataclass(frozen=True)
 class NGramSettings:
     "What the models count."
@@ -112,14 +112,14 @@ class NGramSettings:
     ngram_bytes: int = setting(
         2**24, "text that each of the two models counts, at most (bytes)", at_least=1)
 
-# %% ../../nbs/scorers/ngram.ipynb #e625012f
+# %% ../../nbs/scorers/ngram.ipynb #5911c72c
 def shuffled_texts(pool: Pool, seed: int, block: int = 256) -> Iterable[str]:
     "The texts of a pool in random order, read as they are asked for."
     order = np.random.default_rng(seed).permutation(len(pool))
     for start in range(0, len(pool), block):
         yield from pool[order[start:start + block]].texts()
 
-# %% ../../nbs/scorers/ngram.ipynb #1ed9289c
+# %% ../../nbs/scorers/ngram.ipynb #1c912f89
 def fit_ngram(settings: NGramSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "The likelihood ratio of a text in nats per byte."
     order = settings.ngram_order
@@ -134,5 +134,5 @@ def fit_ngram(settings: NGramSettings, generic: Pool, specific: Pool, seed: int)
 
     return score
 
-# %% ../../nbs/scorers/ngram.ipynb #6577fefb
+# %% ../../nbs/scorers/ngram.ipynb #744bc4f3
 NGRAM = Scorer("likelihood ratio of two models that count bytes", fit_ngram, "rank", NGramSettings)

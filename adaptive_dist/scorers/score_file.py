@@ -6,7 +6,7 @@
 __all__ = ['column_names', 'stored_values', 'item_keys', 'read_scores', 'document_ids', 'read_scores_by_id', 'document_count',
            'file_scorer']
 
-# %% ../../nbs/scorers/score_file.ipynb #ddda28b6
+# %% ../../nbs/scorers/score_file.ipynb #d5141be5
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from ..config.errors import UsageError
 from ..data.table import Table
 from .scorer import Items, Kind, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/score_file.ipynb #ba9837f3
+# %% ../../nbs/scorers/score_file.ipynb #a29c4480
 def column_names(path: Path) -> list[str]:
     "The columns of a Parquet file; `UsageError` if it cannot be read, or has no scores."
     import pyarrow.parquet as pq
@@ -32,7 +32,7 @@ def column_names(path: Path) -> list[str]:
         raise UsageError(f"--scores {path}: has the columns {', '.join(names)}: {fix}")
     return names
 
-# %% ../../nbs/scorers/score_file.ipynb #bc6d3929
+# %% ../../nbs/scorers/score_file.ipynb #edeb687e
 def stored_values(path: Path, keys: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     "Keys and scores of a Parquet file, block by block; those of held-out rows are left out."
     import pyarrow.compute as pc
@@ -44,12 +44,12 @@ def stored_values(path: Path, keys: str) -> Iterator[tuple[np.ndarray, np.ndarra
             block = block.filter(pc.equal(block["part"], "generic"))
         yield block[keys].to_numpy(), block["score"].to_numpy().astype(float)
 
-# %% ../../nbs/scorers/score_file.ipynb #2d8f1669
+# %% ../../nbs/scorers/score_file.ipynb #3372339b
 def item_keys(items: Items) -> Int[np.ndarray, " items"]:
     "By what items are found in a file: the numbers of their documents."
     return items.rows["document"][items.starts].astype(int)
 
-# %% ../../nbs/scorers/score_file.ipynb #8595a751
+# %% ../../nbs/scorers/score_file.ipynb #07342e2e
 def read_scores(path: Path, count: int) -> Float[np.ndarray, " documents"]:
     """The mean score of each of `count` documents in a Parquet file; -inf for those without one.
 
@@ -66,7 +66,7 @@ def read_scores(path: Path, count: int) -> Float[np.ndarray, " documents"]:
                          "them")
     return np.where(times > 0, sums/np.maximum(times, 1), -np.inf)
 
-# %% ../../nbs/scorers/score_file.ipynb #f80e80dc
+# %% ../../nbs/scorers/score_file.ipynb #cd13e31b
 def document_ids(pool: Pool, block: int = 2**13) -> Iterator[tuple[np.ndarray, list[str]]]:
     "Numbers and ids of documents, block by block; the number is the id of rows in memory."
     for start in range(0, len(pool), block):
@@ -75,14 +75,15 @@ def document_ids(pool: Pool, block: int = 2**13) -> Iterator[tuple[np.ndarray, l
         ids = pool.part.ids(first) if isinstance(pool.part, Table) else map(str, documents)
         yield documents, list(ids)
 
-# %% ../../nbs/scorers/score_file.ipynb #9282a06b
+# %% ../../nbs/scorers/score_file.ipynb #73c614a3
 def read_scores_by_id(path: Path, pool: Pool, count: int) -> Float[np.ndarray, " documents"]:
     """The mean score of the id of each document; -inf for those without one.
 
     Raises `UsageError` if none of them has one.
     """
     import pyarrow.parquet as pq
-    rows = pq.read_table(path, columns=["id", "score"]).group_by("id").aggregate([("score", "mean")])
+    table = pq.read_table(path, columns=["id", "score"])
+    rows = table.group_by("id").aggregate([("score", "mean")])
     known = dict(zip(map(str, rows["id"].to_pylist()), rows["score_mean"].to_pylist(), strict=True))
     values = np.full(count, -np.inf)
     for documents, ids in document_ids(pool):
@@ -92,12 +93,12 @@ def read_scores_by_id(path: Path, pool: Pool, count: int) -> Float[np.ndarray, "
                          f"are written as {ids[0]!r}")
     return values
 
-# %% ../../nbs/scorers/score_file.ipynb #bb0155e1
+# %% ../../nbs/scorers/score_file.ipynb #2dcb317b
 def document_count(pool: Pool) -> int:
     "One more than the largest number of a document in a pool."
     return max(int(item_keys(block).max()) for block in pool.blocks(2**13)) + 1
 
-# %% ../../nbs/scorers/score_file.ipynb #2b16822a
+# %% ../../nbs/scorers/score_file.ipynb #14da8462
 def file_scorer(path: Path, kind: Kind) -> Scorer:
     "The scores in a file as a scorer, of the kind that they are said to be."
     def fit(settings: object, generic: Pool, specific: Pool, seed: int) -> ScoreItems:

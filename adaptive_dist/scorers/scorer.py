@@ -6,7 +6,7 @@
 __all__ = ['Read', 'ScoreItems', 'Kind', 'SCORERS', 'SCORER_GROUP', 'Items', 'document_starts', 'Pool', 'pool_of',
            'NoScorerSettings', 'Scorer', 'scorer_names', 'find_scorer']
 
-# %% ../../nbs/scorers/scorer.ipynb #c20ea8f1
+# %% ../../nbs/scorers/scorer.ipynb #39509a9f
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from ..config.plugins import all_names, load_named
 from ..data.table import Part, Rows
 
-# %% ../../nbs/scorers/scorer.ipynb #1c4cc6cb
+# %% ../../nbs/scorers/scorer.ipynb #fc5389f1
 Read: TypeAlias = Callable[[Rows], str]
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Items:
         "The number of the label of each."
         return self.rows["label"][self.starts].astype(int)
 
-# %% ../../nbs/scorers/scorer.ipynb #25b96565
+# %% ../../nbs/scorers/scorer.ipynb #2950ce59
 def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documents"]:
     "The first row of each document, whose rows are next to each other; reads block by block."
     found, last = [np.zeros(0, int)], None
@@ -57,7 +57,7 @@ def document_starts(part: Part, block: int = 2**14) -> Int[np.ndarray, " documen
         last = document[-1]
     return np.concatenate(found)
 
-# %% ../../nbs/scorers/scorer.ipynb #0d73c43a
+# %% ../../nbs/scorers/scorer.ipynb #7bf2bddf
 class Pool:
     """A part of the data as items.
 
@@ -93,7 +93,7 @@ class Pool:
         count = min(count, len(self))
         return self[np.sort(np.random.default_rng(seed).permutation(len(self))[:count])]
 
-# %% ../../nbs/scorers/scorer.ipynb #99a37dcb
+# %% ../../nbs/scorers/scorer.ipynb #34a40884
 def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
             names: Sequence[str] = ("",)) -> Pool:
     "A pool of texts in memory, with the number of the label of each among the names."
@@ -102,7 +102,7 @@ def pool_of(texts: Sequence[str], labels: Sequence[int] | None = None,
     rows = Rows(document=numbers, label=label)
     return Pool(rows, lambda row: texts[row["document"][0]], labels=names)
 
-# %% ../../nbs/scorers/scorer.ipynb #a045762f
+# %% ../../nbs/scorers/scorer.ipynb #d799a955
 ScoreItems: TypeAlias = Callable[[Items], Float[np.ndarray, " items"]]
 Kind: TypeAlias = Literal["log_weight", "rank"]
 
@@ -110,6 +110,7 @@ Kind: TypeAlias = Literal["log_weight", "rank"]
 class NoScorerSettings:
     "A scorer without settings of its own."
 
+# %% ../../nbs/scorers/scorer.ipynb #a324089c
 class Scorer(NamedTuple):
     """What the name of a scorer stands for.
 
@@ -123,7 +124,7 @@ class Scorer(NamedTuple):
     kind: Kind = "rank"
     settings: type = NoScorerSettings
 
-# %% ../../nbs/scorers/scorer.ipynb #61c1b097
+# %% ../../nbs/scorers/scorer.ipynb #cd9e8f49
 SCORERS: Mapping[str, str] = {
     "random": "adaptive_dist.scorers.controls:RANDOM",
     "shortest": "adaptive_dist.scorers.controls:SHORTEST",
@@ -148,7 +149,7 @@ def scorer_names() -> list[str]:
     "Names of all scorers: of this package first, then of others."
     return all_names(SCORERS, SCORER_GROUP)
 
-# %% ../../nbs/scorers/scorer.ipynb #0726e83d
+# %% ../../nbs/scorers/scorer.ipynb #4b74dff6
 def find_scorer(name: str) -> Scorer:
     "The scorer of a name; `UsageError` with the closest name if there is none."
     return load_named(name, SCORERS, SCORER_GROUP, "--scorer")

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TFIDF', 'words_of', 'TfIdf', 'fit_tfidf', 'TfIdfSettings', 'fit_nearest_tfidf']
 
-# %% ../../nbs/scorers/tfidf.ipynb #5a52be00
+# %% ../../nbs/scorers/tfidf.ipynb #6fc74d85
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,12 +19,12 @@ from jaxtyping import Float
 from ..config.settings import setting
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/tfidf.ipynb #b63c3487
+# %% ../../nbs/scorers/tfidf.ipynb #118a5269
 def words_of(text: str) -> list[str]:
     "The words of a text that have at least two letters or digits, in lower case."
     return re.findall(r"\b\w\w+\b", text.lower())
 
-# %% ../../nbs/scorers/tfidf.ipynb #08b2f20e
+# %% ../../nbs/scorers/tfidf.ipynb #40e4626b
 class TfIdf(NamedTuple):
     """Turns texts into unit vectors.
 
@@ -36,7 +36,7 @@ class TfIdf(NamedTuple):
 
     def __call__(self, texts: Sequence[str]) -> scipy.sparse.csr_matrix:
         "A sparse row for each text; a text without known words is zero."
-        counted = [Counter(k for word in words_of(text) if (k := self.columns.get(word)) is not None)
+        counted = [Counter(self.columns[word] for word in words_of(text) if word in self.columns)
                    for text in texts]
         columns = np.fromiter((k for row in counted for k in row), int)
         times = np.fromiter((t for row in counted for t in row.values()), float)
@@ -48,7 +48,7 @@ class TfIdf(NamedTuple):
         shape = len(texts), len(self.weight)
         return scipy.sparse.csr_matrix((values, columns, np.append(0, np.cumsum(sizes))), shape)
 
-# %% ../../nbs/scorers/tfidf.ipynb #646e0968
+# %% ../../nbs/scorers/tfidf.ipynb #51ec1473
 def fit_tfidf(texts: Iterable[str], least: int = 2, most: int = 2**16) -> TfIdf:
     "Of the words that occur in at least `least` texts, the `most` most frequent ones."
     number, seen = 0, Counter[str]()
@@ -59,7 +59,7 @@ def fit_tfidf(texts: Iterable[str], least: int = 2, most: int = 2**16) -> TfIdf:
     weight = 1 + np.log([(1 + number)/(1 + n) for _, n in kept])
     return TfIdf({word: k for k, (word, _) in enumerate(kept)}, weight)
 
-# %% ../../nbs/scorers/tfidf.ipynb #1ce6a215
+# %% ../../nbs/scorers/tfidf.ipynb #c2d3d2b3
 @dataclass(frozen=True)
 class TfIdfSettings:
     "What is compared."
@@ -70,7 +70,7 @@ class TfIdfSettings:
         4_096, "specific examples or documents that others are compared with, at most (count)",
         at_least=1)
 
-# %% ../../nbs/scorers/tfidf.ipynb #8631f7ed
+# %% ../../nbs/scorers/tfidf.ipynb #f4249d8d
 def fit_nearest_tfidf(settings: TfIdfSettings, generic: Pool, specific: Pool,
                       seed: int) -> ScoreItems:
     "The largest cosine of a text to any specific one."
@@ -82,6 +82,6 @@ def fit_nearest_tfidf(settings: TfIdfSettings, generic: Pool, specific: Pool,
 
     return score
 
-# %% ../../nbs/scorers/tfidf.ipynb #031bfe4c
+# %% ../../nbs/scorers/tfidf.ipynb #5ef6797f
 TFIDF = Scorer("largest cosine to a specific text, by words", fit_nearest_tfidf, "rank",
                TfIdfSettings)

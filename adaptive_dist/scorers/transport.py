@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GOTD', 'item_potentials', 'target_potentials', 'calibrated_gradient', 'TransportSettings', 'fit_transport']
 
-# %% ../../nbs/scorers/transport.ipynb #70c87a2f
+# %% ../../nbs/scorers/transport.ipynb #41daf800
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,13 +17,13 @@ from .embedding import EmbeddingSettings, fit_embedding
 from .gio import distances
 from .scorer import Items, Pool, ScoreItems, Scorer
 
-# %% ../../nbs/scorers/transport.ipynb #a71f0433
+# %% ../../nbs/scorers/transport.ipynb #d40ba408
 def item_potentials(cost: Float[np.ndarray, "items targets"], v: Float[np.ndarray, " targets"],
                     epsilon: float) -> Float[np.ndarray, " items"]:
     r"$u_i=-\varepsilon\log\frac1n\sum_je^{(v_j-c_{ij})/\varepsilon}$"
     return -epsilon*(logsumexp((v - cost)/epsilon, axis=1) - np.log(len(v)))
 
-# %% ../../nbs/scorers/transport.ipynb #b4dbcab1
+# %% ../../nbs/scorers/transport.ipynb #10883056
 def target_potentials(cost: Float[np.ndarray, "items targets"], epsilon: float,
                       rounds: int = 200) -> Float[np.ndarray, " targets"]:
     "The potentials of the targets, by Sinkhorn's iterations in the log domain."
@@ -32,12 +32,12 @@ def target_potentials(cost: Float[np.ndarray, "items targets"], epsilon: float,
         v = item_potentials(cost.T, item_potentials(cost, v, epsilon), epsilon)
     return v
 
-# %% ../../nbs/scorers/transport.ipynb #fdadb221
+# %% ../../nbs/scorers/transport.ipynb #99b3539f
 def calibrated_gradient(u: Float[np.ndarray, " items"]) -> Float[np.ndarray, " items"]:
     "How the cost grows when mass moves to an item from all others."
     return len(u)/(len(u) - 1)*(u - u.mean())
 
-# %% ../../nbs/scorers/transport.ipynb #80bd011a
+# %% ../../nbs/scorers/transport.ipynb #57c0231d
 @dataclass(frozen=True)
 class TransportSettings(EmbeddingSettings):
     "Regularised transport between a sample and the targets."
@@ -46,7 +46,7 @@ class TransportSettings(EmbeddingSettings):
     transport_epsilon: float = setting(
         .05, "regularisation, in units of distance between unit vectors", above=0)
 
-# %% ../../nbs/scorers/transport.ipynb #60002f23
+# %% ../../nbs/scorers/transport.ipynb #a0fceff3
 def fit_transport(settings: TransportSettings, generic: Pool, specific: Pool,
                   seed: int) -> ScoreItems:
     "Minus the calibrated gradient of the transport's cost with respect to an item's weight."
@@ -60,6 +60,6 @@ def fit_transport(settings: TransportSettings, generic: Pool, specific: Pool,
 
     return score
 
-# %% ../../nbs/scorers/transport.ipynb #a4e70389
+# %% ../../nbs/scorers/transport.ipynb #e5471f16
 GOTD = Scorer("what lowers the cost of transport to the target", fit_transport, "rank",
               TransportSettings)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['differences', 'check_settings_of', 'soon_read', 'fingerprints_of', 'check_same_data', 'data_now', 'finished_on',
-           'existing_result', 'claim_run_folder', 'lock_folder', 'run_folder_lock']
+           'existing_result', 'make_writable', 'claim_run_folder', 'lock_folder', 'run_folder_lock']
 
 # %% ../../nbs/train/folder.ipynb #f0000003
 import contextlib
@@ -120,13 +120,9 @@ def existing_result(out: Path, task: str, config: RunConfig,
         check_same_data(out, config, before, now)
     return result
 
-# %% ../../nbs/train/folder.ipynb #f0000007
-def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
-    """Make `out` the folder of a run; return the result that it already holds, if any.
-
-    Raises as `existing_result`, if the folder cannot be written, and `Diverged` for a run that is
-    to stop there.
-    """
+# %% ../../nbs/train/folder.ipynb #f00000c0
+def make_writable(out: Path) -> None:
+    "Make a folder, if it is not there; `UsageError` if it cannot be, or not be written to."
     probe = out/".probe"
     try:
         str(out).encode()
@@ -139,6 +135,14 @@ def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] 
     except OSError as e:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; choose another "
                          "folder") from None
+
+# %% ../../nbs/train/folder.ipynb #f0000007
+def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
+    """Make `out` the folder of a run; return the result that it already holds, if any.
+
+    Raises as `make_writable` and `existing_result`, and `Diverged` for a run that is to stop there.
+    """
+    make_writable(out)
     result = existing_result(out, task, config)
     if result is None and config.on_divergence == "stop":
         check_not_diverged(out)

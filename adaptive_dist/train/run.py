@@ -188,7 +188,7 @@ def fault_of(config: RunConfig, now: Progress, before: int, lost: int) -> tuple[
     """
     at, skip = now.record["step"], config.on_divergence == "skip"
     most = min(SKIPS, config.steps)
-    found = health.divergence(now.record, now.finite, skip, lost, most)
+    found = health.first_fault(now.record, now.finite, skip, lost, most)
     due = is_due(at, at - before, config.checkpoint_every, config.steps)
     if found or not due or jax.jit(loop.all_finite)(now.state.params): return found
     return at, "parameters"
@@ -333,6 +333,7 @@ def tell_left_out(experiment: Experiment, out: Path) -> None:
         every = f"; every one is in {folder}/left_out.jsonl" if folder else ""
         print(f"adaptive-dist: left out of the data: {lost}{every}", file=sys.stderr)
 
+# %% ../../nbs/train/run.ipynb #d272f734
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
     "Write what a run begins with; `UsageError` if another run, or on other data, was there."
     data = experiment.fingerprints

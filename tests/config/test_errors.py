@@ -13,7 +13,8 @@ from adaptive_dist.experiments.lm import LM
 from adaptive_dist.train.run import run
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE_OF = {"PIL": "pillow", "orbax": "orbax-checkpoint", "resvg_py": "resvg-py"}
+PACKAGE_OF = {"PIL": "pillow", "orbax": "orbax-checkpoint", "resvg_py": "resvg-py",
+              "upath": "universal_pathlib"}
 
 def test_a_missing_extra_is_named() -> None:
     missing = ModuleNotFoundError("No module named 'orbax.checkpoint'", name="orbax.checkpoint")

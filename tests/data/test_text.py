@@ -240,7 +240,7 @@ def test_a_killed_reader_is_noticed():
     process = multiprocessing.get_context("spawn").Process(target=os._exit, args=(9,))
     process.start()
     with pytest.raises(UsageError, match="was killed"):
-        data_module.taken(lane, process)
+        data_module.next_block(lane, process)
 
 
 def test_an_interrupted_build_leaves_nothing(monkeypatch):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from upath import UPath
 
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.data.corpora import archived_news, news_text
@@ -87,7 +88,7 @@ def test_a_member_that_would_escape_is_data_or_nothing(tmp_path: Path,
     with zipfile.ZipFile("news.zip", "w") as archive:
         archive.writestr("../escaped.xml", "<newsitem/>")
         archive.writestr("/tmp/escaped-absolutely.xml", "<newsitem/>")
-    assert all(content == b"<newsitem/>" for _, content in archived_news(Path("news.zip")))
+    assert all(content == b"<newsitem/>" for _, content in archived_news(UPath("news.zip")))
     assert sorted(p.name for p in tmp_path.rglob("*")) == [
         "inside", "news.zip", "secret.txt", "shard.tar"]
     assert not Path("/tmp/escaped-absolutely.txt").exists()

@@ -74,7 +74,7 @@ def plone() -> Iterator[tuple[str, str]]:
             english = re.search(r'Default: "(.*)"\s*$', entry.comment, re.DOTALL)
             yield (english[1] if english else entry.msgid), entry.msgstr
 
-# %% ../../../nbs/data/embedded/pairs.ipynb #c3809971
+# %% ../../../nbs/data/embedded/pairs.ipynb #e7d074b9
 class _Names(pickle.Unpickler):
     class StandIn:
         def __init__(self, *values: Any): pass
@@ -85,6 +85,7 @@ class _Names(pickle.Unpickler):
             raise pickle.UnpicklingError(f"unexpected {module}.{name}")
         return self.StandIn
 
+# %% ../../../nbs/data/embedded/pairs.ipynb #c3809971
 def babel_names(language: str) -> dict[str, dict[str, str]]:
     "Babel's names in a language, by kind and by code."
     path, = files("babel", rf"/locale-data/{language}\.dat$")
