@@ -145,7 +145,7 @@ def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     first lines, or in the third.
     """
     scored = [0, 0, 0]
-    for number, line in enumerate(decoded_lines(path), 1):
+    for number, line in enumerate(formats.decoded_lines(path), 1):
         if isinstance(line, Fault):
             yield line
             continue

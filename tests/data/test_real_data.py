@@ -320,7 +320,7 @@ def test_packed_files_read_as_plain_ones(kind):
 @pytest.mark.parametrize("kind", PACKING)
 def test_a_packed_file_that_is_cut_off_is_never_read_as_whole(kind):
     raw = PACKING[kind](LINES)
-    sizes = {*range(1, len(raw), len(raw)//40), *range(len(raw) - 40, len(raw)), *range(1, 40)}
+    sizes = {*range(1, len(raw), len(raw)//16), *range(len(raw) - 16, len(raw)), *range(1, 16)}
     for size in sorted(sizes):
         refused(texts, put(f"a.jsonl.{kind}", raw[:size]))
         account = Account("", skip_bad_rows=True)
