@@ -22,7 +22,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import Fault, Row, Values, decoded_lines, lines, numbered
+from .formats import Fault, Row, Values, lines, numbered
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
