@@ -30,12 +30,13 @@ def scored_blocks(found: Scored, parts: Mapping[str, Part],
     By its `id` a row is found again in the user's own data. With `show` there is a column `text`,
     too.
     """
-    labels = np.array(data_of(found.experiment).labels)
+    data = data_of(found.experiment)
+    labels = np.array(data.labels)
     for name, part in parts.items():
         for start in range(0, len(part), block):
             numbers = np.arange(start, min(start + block, len(part)))
             rows = part[numbers]
-            ids = part.ids(numbers) if isinstance(part, Table) else numbers.astype(str).tolist()
+            ids = part.ids(numbers) if isinstance(part, Table) else data.ids(name, numbers)
             columns = {"id": ids, "part": [name]*len(rows), "document": rows["document"],
                        "label": labels[rows["label"]], "score": found.score(rows)}
             if show:

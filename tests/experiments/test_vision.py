@@ -121,7 +121,7 @@ def test_losses_and_picks_do_not_depend_on_the_number_of_devices(method):
 REFUSED = {
     "microbatches": (dict(microbatches=2),
                      "--microbatches 2: a contrastive loss needs its whole batch"),
-    "curvature": (dict(curvature_rows=.5),
+    "curvature": (dict(curvature_rows=.5, method="soba"),
                   "--curvature-rows 0.5: a contrastive loss needs its whole batch"),
     "linear layer": (dict(head="linear", method="dds"),
                      "--head linear: generic training never moves that layer, so dds"),

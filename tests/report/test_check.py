@@ -158,7 +158,7 @@ def test_scores_are_those_of_the_runs_network(place, tmp_path):
     out = tmp_path/"scores.parquet"
     assert main(["score", str(folder/"soba"), "--out", str(out), "--text"]) == 0
     table = pq.read_table(out)
-    assert table.column_names == ["part", "document", "label", "score", "text"]
+    assert table.column_names == ["id", "part", "document", "label", "score", "text"]
     experiment = finished_experiment(read_run(folder/"soba"), LM)
     data, state = experiment.data, restore(folder/"soba", experiment)
     for part, rows in (("generic", data.generic[:]), ("generic_test", data.generic_test)):
@@ -167,6 +167,7 @@ def test_scores_are_those_of_the_runs_network(place, tmp_path):
         scores = experiment.selector.score(state.selector, {"tokens": tokens})
         assert np.allclose([r["score"] for r in mine], scores, rtol=1e-5, atol=1e-6)
         assert [r["document"] for r in mine] == rows["document"].tolist()
+        assert [r["id"] for r in mine] == data.ids(part, slice(None))
         assert [r["text"] for r in mine] == [decode(t) for t in rows["tokens"]]
     assert len({r["score"] for r in table.to_pylist()}) > 10  # the network has learnt something
 
