@@ -297,7 +297,10 @@ def test_two_processes_prepare_the_same_cache_at_once(damaged):
         for _ in range(2)
     ]
     time.sleep(3)  # one writes, the other waits for it
-    found = [process.communicate("go\n", timeout=60) for process in both]
+    for process in both:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    found = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], found
     lines = [out.splitlines() for out, _ in found]
     assert sorted(map(len, lines)) == [1, 2]  # only one has written
