@@ -201,6 +201,8 @@ def test_scoring_reads_a_block_at_a_time(place):
     found = found._replace(score=lambda rows: rows["document"].astype(np.float32))
     numbers = np.arange(1_000, dtype=np.int32)
     parts = {"generic": Watched(label=0*numbers, document=numbers)}
+    data = found.experiment.data._replace(generic=parts["generic"], folder=None)
+    found = found._replace(experiment=found.experiment._replace(data=data))
     blocks = list(scored_blocks(found, parts, block=64))
     assert max(seen) == 64
     assert np.concatenate([block["score"] for block in blocks]).tolist() == list(range(1_000))
