@@ -25,13 +25,13 @@ from upath import UPath
 
 from ..config.errors import UsageError
 from ..config.settings import result_settings, setting
-from .account import Account, LeftOut, left_out
+from .account import Account, LeftOut
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.images import Example
-from .formats import Row, named
+from .formats import Row, made_of, named
 from .local_files import BREAKS_OFF
 from .sources import fingerprint_of, parse_source
-from .split import Recent, Split, SplitWriter, bytes_hash, text_hash
+from .split import Recent, Split, SplitWriter, bytes_hash, text_hash, why_known
 from .vocabulary import encode
 
 # %% ../../nbs/data/images.ipynb #52146a01
@@ -110,16 +110,11 @@ def example_of(
 def read_examples(source: str, columns: tuple[str, str, str],
                   id_column: str = "id") -> Iterator[Example | LeftOut]:
     "The pictures of a source, as a lazy stream, and what is left out."
-    complete = set[str]()  # tables that have had the columns
-    for row in parse_source(source, "images").rows((*columns, id_column)):
-        if isinstance(row, LeftOut):
-            # a shard that breaks off costs its rest, as a picture that does not decode costs itself
-            yield row._replace(fault="") if row.reason == BREAKS_OFF else row
-            continue
-        found = example_of(row, columns, id_column)
-        if isinstance(found, Example):
-            complete.add(row.name)
-        elif row.name in complete:
+    rows = parse_source(source, "images").rows((*columns, id_column))
+    make = partial(example_of, columns=columns, id_column=id_column)
+    for found in made_of(rows, make, NO_PICTURE_COLUMN):
+        if isinstance(found, LeftOut) and found.reason == BREAKS_OFF:
+            # it costs the rest of its shard, as a picture that does not decode costs itself
             found = found._replace(fault="")
         yield found
 
@@ -314,10 +309,9 @@ def write_generic_pictures(writer: SplitWriter, config: ImageDataConfig, classes
     shown = wanted(iter(tqdm(found, unit=" pictures", desc="preparing", delay=10)))
     for example, image in decoded(account.kept(shown), c.image_size, c.workers, account):
         key, id = image_hash(image), example.id or example.name
-        if key in classes.hashes:
-            account.add(LeftOut(id, "in the specific set"))
-        elif recent.add(key):
-            account.add(LeftOut(id, "there before"))
+        why = why_known(key, classes.hashes, recent)
+        if why:
+            account.add(LeftOut(id, why))
         else:
             part = writer.side(image_hash(image, c.split_seed + 1))
             add_picture(writer, part, example.label, id, image, example.caption)
@@ -335,9 +329,7 @@ def write_image_parts(folder: Path, config: ImageDataConfig) -> None:
             raise UsageError(f"--generic {config.generic} leaves no picture with a caption for "
                              f"{lacking} (left out: {generic}): give more, or change "
                              "--generic-test")
-        generic.flush()
-        specific.flush()
-        writer.finish({"classes": classes.names, "left out": left_out(generic, specific)})
+        writer.finish({"classes": classes.names}, generic, specific)
 
 # %% ../../nbs/data/images.ipynb #c3fdc39a
 def images_digest(config: ImageDataConfig) -> str:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import ClassVar
 
 from upath import UPath
 
@@ -35,6 +36,7 @@ class Files:
     """
     path: UPath
     only: UPath | None = None
+    instead: ClassVar[str] = "another path"  # what could be named in its place
 
     def endings(self) -> tuple[str, ...]:
         "Endings of the files that are read."
@@ -42,11 +44,12 @@ class Files:
 
     def listing(self) -> Listing:
         "What is read and what is not; `UsageError` if nothing is."
-        return places.listing(self.path, self.endings(), "another path", formats.row_endings())
+        return places.listing(self.path, self.endings(), self.instead, formats.row_endings())
 
-    def parts(self) -> list["Files"]:
-        "A source for each file, in the order in which they are read."
-        return [replace(self, only=file) for file in self.listing().files]
+    def by_file(self) -> tuple[list["Files"], list[LeftOut]]:
+        "A source for each file, in the order in which they are read, and the files that are not."
+        found = self.listing()
+        return [replace(self, only=file) for file in found.files], self.not_read(found)
 
     def rows_of(self, file: UPath, root: UPath,
                 columns: Sequence[str]) -> Iterator[Row | LeftOut]:
@@ -55,9 +58,8 @@ class Files:
         found = formats.row_reader(ending(file))(file, columns)
         return numbered(found, str(file), stem(file), file.parent, name)
 
-    def others(self) -> list[LeftOut]:
-        "The files that are not read."
-        found = self.listing()
+    def not_read(self, found: Listing) -> list[LeftOut]:
+        "The files of a listing that are not read."
         return [LeftOut(file.relative_to(found.root).as_posix(), why) for file, why in found.others]
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row | LeftOut]:
@@ -66,8 +68,8 @@ class Files:
             root = self.path if self.path.is_dir() else places.fixed(self.path)
             yield from self.rows_of(self.only, root, columns)
             return
-        yield from self.others()
         found = self.listing()
+        yield from self.not_read(found)
         for file in found.files:
             yield from self.rows_of(file, found.root, columns)
 
@@ -91,13 +93,11 @@ TEXT_ENDINGS = (".txt", ".text", ".md")
 @dataclass(frozen=True)
 class TextFiles(Files):
     "Documents in a file, or in all files of a folder and below."
+    instead: ClassVar[str] = TEXT_SOURCES
+
     def endings(self) -> tuple[str, ...]:
         "Endings of texts and of tables."
         return (*TEXT_ENDINGS, *formats.row_endings())
-
-    def listing(self) -> Listing:
-        "What is read and what is not; `UsageError` if nothing is."
-        return places.listing(self.path, self.endings(), TEXT_SOURCES, formats.row_endings())
 
     def rows_of(self, file: UPath, root: UPath,
                 columns: Sequence[str]) -> Iterator[Row | LeftOut]:
@@ -166,13 +166,11 @@ TAB_ENDINGS = (".tsv", ".txt")
 @dataclass(frozen=True)
 class PairFiles(Files):
     "Pairs in a file, or in all files of a folder and below."
+    instead: ClassVar[str] = PAIR_SOURCES
+
     def endings(self) -> tuple[str, ...]:
         "Endings of tables, and of files with tabs."
         return (*dict.fromkeys([*formats.row_endings(), *TAB_ENDINGS]),)
-
-    def listing(self) -> Listing:
-        "What is read and what is not; `UsageError` if nothing is."
-        return places.listing(self.path, self.endings(), PAIR_SOURCES, formats.row_endings())
 
     def rows_of(self, file: UPath, root: UPath,
                 columns: Sequence[str]) -> Iterator[Row | LeftOut]:
@@ -267,6 +265,8 @@ PICTURE_SOURCES = "embedded, embedded:openmoji or hub:NAME"
 @dataclass(frozen=True)
 class PictureFiles(Files):
     "Pictures of a table, of a shard, or of a folder: its tables and shards if it has any."
+    instead: ClassVar[str] = PICTURE_SOURCES
+
     def tables(self) -> tuple[str, ...]:
         "Endings of tables and shards."
         return (*formats.row_endings(), ".tar")
@@ -277,7 +277,7 @@ class PictureFiles(Files):
         Pictures beside tables, which name them, and texts beside pictures are not left out.
         """
         every = (*self.tables(), *IMAGE_ENDINGS)
-        found = places.listing(self.path, every, PICTURE_SOURCES, self.tables())
+        found = places.listing(self.path, every, self.instead, self.tables())
         tables = [file for file in found.files if ending(file) in self.tables()]
         if not tables and self.path.is_file():
             readable = ", ".join(self.tables())

@@ -22,10 +22,11 @@ from typing import NamedTuple
 
 from ..config.errors import UsageError
 from ..config.settings import result_settings, setting
-from .account import Account, LeftOut, left_out
+from . import split as splitting
+from .account import Account, LeftOut
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.pairs import Pair, single_spaced
-from .formats import CANNOT_BE_READ, Row, named
+from .formats import CANNOT_BE_READ, Row, made_of, named
 from .places import nonempty
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -108,18 +109,10 @@ NO_SIDE = "without a column for a language"
 # %% ../../nbs/data/pairs.ipynb #b6b662a9
 def read_pairs(source: str, config: PairsConfig) -> Iterator[Pair | LeftOut]:
     "The pairs of a source, as a lazy stream, and what is left out."
-    complete = set[str]()  # files that have had both columns
     source_language, target_language, _, id_column = config.columns
-    for row in parse_source(source, "pairs").rows(config.columns):
-        if isinstance(row, LeftOut):
-            yield row
-            continue
-        found = pair_of(row, source_language, target_language, id_column)
-        if isinstance(found, Pair):
-            complete.add(row.name)
-        elif found.reason == NO_SIDE and row.name in complete:
-            found = found._replace(fault="")
-        yield found
+    make = functools.partial(
+        pair_of, source=source_language, target=target_language, id_column=id_column)
+    return made_of(parse_source(source, "pairs").rows(config.columns), make, NO_SIDE)
 
 # %% ../../nbs/data/pairs.ipynb #4e261cff
 def pairs(source: str, config: PairsConfig, limit: int | None = None,
@@ -156,13 +149,10 @@ def cleaned(found: Iterable[Pair], config: CleaningConfig, specific: set[int],
 
     Sources in the specific set are always left out; it is given by hashes.
     """
-    recent = Recent()
+    recent = Recent() if config.drop_duplicates else None
     for pair in found:
-        why, key = pair_fault(pair, config), text_key(pair.source)
-        if not why and key in specific:
-            why = "in the specific set"
-        if not why and config.drop_duplicates and recent.add(key):
-            why = "there before"
+        key = text_key(pair.source)
+        why = pair_fault(pair, config) or splitting.why_known(key, specific, recent)
         if why:
             account.add(LeftOut(pair.id, why))
         else:
@@ -282,9 +272,7 @@ def write_pair_parts(folder: Path, config: PairsConfig, length: int) -> None:
                 f"--generic {config.generic} leaves no pairs for {lacking} (left out: {generic}): "
                 f"give more, clean less ({CLEANING}), or change --generic-test")
         (folder/"specific_test.json").write_text(json.dumps(parts.test), encoding="utf-8")
-        generic.flush()
-        specific.flush()
-        writer.finish({"left out": left_out(generic, specific), "cut": dict(rows.cut)})
+        writer.finish({"cut": dict(rows.cut)}, generic, specific)
 
 # %% ../../nbs/data/pairs.ipynb #b7d0ac4a
 def pairs_digest(config: PairsConfig, length: int) -> str:

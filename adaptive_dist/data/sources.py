@@ -70,8 +70,8 @@ def parse_source(text: str, kind: str) -> Source:
 # %% ../../nbs/data/sources.ipynb #d076d80f
 def parts_of(source: Source) -> tuple[list[Source], list[LeftOut]]:
     "The sources that a source is the chain of, and what is left out beside them."
-    if not hasattr(source, "parts"): return [source], []
-    return source.parts(), source.others()  # type: ignore[attr-defined]
+    if not hasattr(source, "by_file"): return [source], []
+    return source.by_file()
 
 # %% ../../nbs/data/sources.ipynb #51a57f93
 def fingerprint_of(source: Source, verify: bool = False) -> str:

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PARTS', 'Item', 'Split', 'canonical', 'bytes_hash', 'text_hash', 'text_key', 'too_few', 'split_specific', 'Recent',
-           'row_kind', 'PartWriter', 'SplitWriter', 'open_split']
+           'why_known', 'row_kind', 'PartWriter', 'SplitWriter', 'open_split']
 
 # %% ../../nbs/data/split.ipynb #2c579946
 import errno
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from ..config.errors import UsageError
+from .account import Account, left_out
 from .table import Part, Rows, Some, Table, TableWriter
 
 # %% ../../nbs/data/split.ipynb #f8560ca4
@@ -56,8 +57,10 @@ class Split(NamedTuple):
 
     def ids(self, part: str, rows: Some) -> list[str]:
         "By what some rows of a part are found again in their source; numbers if nobody said."
+        found = getattr(self, part)
+        if isinstance(found, Table): return found.ids(rows)
         if self.folder: return Table(self.folder/part, row_kind([])).ids(rows)
-        return [str(k) for k in np.arange(len(getattr(self, part)))[rows]]
+        return [str(k) for k in np.arange(len(found))[rows]]
 
 # %% ../../nbs/data/split.ipynb #22b490e1
 def canonical(text: str) -> str:
@@ -129,6 +132,12 @@ class Recent:
         self.next[at] = (self.next[at] + 1) % len(bucket)
         return False
 
+# %% ../../nbs/data/split.ipynb #c8ca8a24
+def why_known(key: int, specific: set[int], recent: Recent | None) -> str | None:
+    "Why a generic item with this hash is left out, if it is: in the specific set, or seen."
+    if key in specific: return "in the specific set"
+    return "there before" if recent and recent.add(key) else None
+
 # %% ../../nbs/data/split.ipynb #5d4e05ee
 def row_kind(columns: Sequence[tuple[Any, ...]]) -> np.dtype:
     "The type of rows that hold these columns beside `label` and `document`."
@@ -197,8 +206,13 @@ class SplitWriter:
             text for name, text in digests.items() if name.startswith(side)).encode()).hexdigest()
             for side in ("generic", "specific")}
 
-    def finish(self, report: Mapping[str, Any]) -> None:
-        "Write what is still held, then `meta.json`, with the counts and the `report`."
+    def finish(self, report: Mapping[str, Any], *accounts: Account) -> None:
+        """Write what is still held, then `meta.json`, with the counts and the `report`.
+
+        What the accounts have left out is a part of it.
+        """
+        for account in accounts:
+            account.flush()
         for part in self.parts.values():
             part.table.close()
         counts = {name: {"documents": part.documents, "rows": part.table.size}
@@ -210,7 +224,7 @@ class SplitWriter:
                 "fingerprints": self.fingerprints(),
                 "target": labels[specific.pop()] if len(specific) == 1 else None,
                 "share": [generic.labels[k]/generic.table.size for k in range(len(labels))],
-                "report": {**counts, **report}}
+                "report": {**counts, **report, "left out": left_out(*accounts)}}
         (self.folder/"dataset_dict.json").write_text(json.dumps({"splits": PARTS}))
         (self.folder/"meta.json").write_text(json.dumps(meta, indent=1))
 

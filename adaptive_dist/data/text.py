@@ -22,10 +22,11 @@ import numpy as np
 
 from ..config.errors import UsageError
 from ..config.settings import result_settings, setting
-from .account import Account, LeftOut, left_out
+from . import split as splitting
+from .account import Account, LeftOut
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
 from .embedded.text import Document
-from .formats import CANNOT_BE_READ, Row, has_column, named, value_at
+from .formats import CANNOT_BE_READ, Row, has_column, made_of, named, value_at
 from .places import nonempty
 from .sources import Source, fingerprint_of, parse_source, parts_of
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -89,19 +90,8 @@ NO_TEXT_COLUMN = "without a column for the text"
 # %% ../../nbs/data/text.ipynb #6a199a3f
 def read_documents(source: Source, columns: Sequence[str]) -> Iterator[Document | LeftOut]:
     "The documents of a source, as a lazy stream, and what is left out."
-    complete = set[str]()  # files that have had the column for the text
-    for row in source.rows(columns):
-        if isinstance(row, LeftOut):
-            yield row
-            continue
-        found = document_of(row, columns)
-        lacking = isinstance(found, LeftOut) and found.reason == NO_TEXT_COLUMN
-        if lacking and row.name in complete:
-            yield LeftOut(found[0], NO_TEXT_COLUMN)
-            continue
-        if not lacking:
-            complete.add(row.name)
-        yield found
+    make = functools.partial(document_of, columns=columns)
+    return made_of(source.rows(columns), make, NO_TEXT_COLUMN)
 
 # %% ../../nbs/data/text.ipynb #c140bdd9
 def documents(source: str, text_column: str = "text", label_column: str = "label",
@@ -229,10 +219,9 @@ def write_generic_text(writer: SplitWriter, config: DataConfig, length: int, acc
     none = f"{c.generic} holds no text: name another source"
     some = nonempty(islice(found, c.generic_limit), none)
     for label, id, key, rank, pieces in tqdm(some, unit=" documents", desc="preparing", delay=10):
-        if key in specific:
-            account.add(LeftOut(id, "in the specific set"))
-        elif recent.add(key):
-            account.add(LeftOut(id, "there before"))
+        why = splitting.why_known(key, specific, recent)
+        if why:
+            account.add(LeftOut(id, why))
         else:
             writer.add(writer.side(rank), label, id, tokens=pieces)
 
@@ -251,9 +240,7 @@ def write_text_parts(folder: Path, config: DataConfig, length: int) -> None:
                 f"--generic {config.generic} leaves no text for {lacking} (left out: {generic}): "
                 "give more documents (in a text file, blank lines separate them), or change "
                 "--generic-test")
-        generic.flush()
-        specific.flush()
-        writer.finish({"left out": left_out(generic, specific)})
+        writer.finish({}, generic, specific)
 
 # %% ../../nbs/data/text.ipynb #0e8e8d15
 def text_digest(config: DataConfig, length: int) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..config.errors import UsageError
-from ..data.table import Part, Table
+from ..data.table import Part
 from ..train.assemble import data_of
 from ..train.task import TaskSpec
 from .finished import Scored, open_scores, read_run
@@ -36,9 +36,9 @@ def scored_blocks(found: Scored, parts: Mapping[str, Part],
         for start in range(0, len(part), block):
             numbers = np.arange(start, min(start + block, len(part)))
             rows = part[numbers]
-            ids = part.ids(numbers) if isinstance(part, Table) else data.ids(name, numbers)
-            columns = {"id": ids, "part": [name]*len(rows), "document": rows["document"],
-                       "label": labels[rows["label"]], "score": found.score(rows)}
+            columns = {"id": data.ids(name, numbers), "part": [name]*len(rows),
+                       "document": rows["document"], "label": labels[rows["label"]],
+                       "score": found.score(rows)}
             if show:
                 columns["text"] = [show(row_of(rows, k)) for k in range(len(rows))]
             yield columns

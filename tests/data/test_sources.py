@@ -15,7 +15,7 @@ import pytest
 
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.data.sources import parse_source
-from adaptive_dist.data.text import documents as identified, is_part
+from adaptive_dist.data.text import DataConfig, documents as identified, is_part, prepare_text
 
 ROWS = [{"text": "Cells divide.\nThey grow, äh.", "label": "Biology"}, {"text": "Stars burn."}]
 
@@ -495,6 +495,18 @@ def test_class_numbers_of_a_copy_become_names():
     assert "cannot read copy" in message("hub:copy") and "hub:a:b:c:d" in message(
         "hub:a:b:c:d"
     )  # no split `train`
+
+
+@pytest.mark.parametrize("scheme", ["hub", "c4"])
+def test_a_copy_of_a_hub_data_set_is_prepared(scheme):
+    write("copy/train.jsonl", [{"text": f"web page number {k}"} for k in range(80)])
+    write("few.jsonl", [{"text": f"recipe {k}"} for k in range(20)])
+    data = prepare_text(
+        DataConfig(generic=f"{scheme}:copy", specific="few.jsonl", generic_test=0.2, cache="kept"),
+        32,
+    )
+    held = data.report["generic"]["documents"] + data.report["generic_test"]["documents"]
+    assert held == 80 and data.ids("generic", slice(1))[0].startswith(f"{scheme}:copy:")
 
 
 def test_a_hub_out_of_reach_ends_with_one_line(monkeypatch):
