@@ -40,8 +40,7 @@ class Split(NamedTuple):
     - `target`: the label of the specific rows, if they have one in common
     - `report`: counts, by part, of documents and rows, and what was [left out](account.ipynb)
     - `folder`: the cache that holds all of it, if there is one
-    - `fingerprints`: digests of what the specific and the generic parts hold, in whatever files
-      it came
+    - `fingerprints`: digests of what the files of the specific and the generic parts hold
     """
     generic: Part
     specific_train: Rows
@@ -148,15 +147,13 @@ class PartWriter:
     "Writes one part, and counts its documents, and its rows by label."
     def __init__(self, folder: Path, kind: np.dtype):
         self.table = TableWriter(folder, kind)
-        self.documents, self.labels, self.digest = 0, Counter[int](), hashlib.sha256()
+        self.documents, self.labels = 0, Counter[int]()
 
     def add(self, label: int, id: str, **columns: np.ndarray) -> None:
         "Append the rows of a document."
         count = len(next(iter(columns.values())))
         self.table.add([id]*count, **columns, label=np.full(count, label),
                        document=np.full(count, self.documents))
-        for values in columns.values():
-            self.digest.update(np.ascontiguousarray(values).tobytes())
         self.documents += 1
         self.labels[label] += count
 
@@ -201,9 +198,9 @@ class SplitWriter:
 
     def fingerprints(self) -> dict[str, str]:
         "Digests of what the specific and the generic parts hold."
-        digests = {name: part.digest.hexdigest() for name, part in self.parts.items()}
         return {side: hashlib.sha256("".join(
-            text for name, text in digests.items() if name.startswith(side)).encode()).hexdigest()
+            file["sha256"] for name, part in self.parts.items() if name.startswith(side)
+            for file in part.table.files).encode()).hexdigest()
             for side in ("generic", "specific")}
 
     def finish(self, report: Mapping[str, Any], *accounts: Account) -> None:
