@@ -10,7 +10,8 @@ import contextlib
 import errno
 import logging
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,24 @@ from ..config.errors import UsageError
 # %% ../../nbs/train/checkpoint.ipynb #d6c0890a
 @contextlib.contextmanager
 def _without_tracebacks() -> Iterator[None]:
-    """Keep Orbax from logging what its threads saw of an exception, which is raised anyway.
+    """Keep Orbax from telling what its threads saw of an exception, which is raised anyway.
 
     They may still be at it when that has been raised, so it stays quiet then.
     """
-    logger = logging.getLogger("absl")
+    logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = _quiet_about_closed_loops(hook)
     yield
     logger.setLevel(level)
+    sys.unraisablehook = hook
+
+# %% ../../nbs/train/checkpoint.ipynb #aff0701e
+def _quiet_about_closed_loops(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    "The same hook for exceptions that nobody can catch, but for those of a closed event loop."
+    def quiet(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value): hook(unraisable)
+    return quiet
 
 # %% ../../nbs/train/checkpoint.ipynb #ce47c4f9
 def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = None) -> None:

@@ -120,7 +120,9 @@ def test_kills_of_a_comparison_leave_no_trace(request):
         process = subprocess.Popen([*SHELL, *command, "--out", "again"], stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True, start_new_session=True)
         time.sleep(rng.uniform(1, 40))
-        if process.poll() is not None: break
+        if process.poll() is not None:
+            process.communicate()
+            break
         kill, who = (os.killpg, os.getpgid) if rng.random() < .5 else (os.kill, int)
         kill(who(process.pid), signal.SIGKILL)
         process.communicate()

@@ -67,6 +67,7 @@ def result(out):
 
 
 def litter(folder):
-    "Files below a folder that were to be gone when whoever made them has ended."
-    names = (".part", ".probe", "orbax-checkpoint-tmp", ".building")
-    return [path for path in Path(folder).rglob("*") if any(name in path.name for name in names)]
+    "Files below a folder that were to be gone when whoever made them has ended: locks may stay."
+    names = (".part", ".probe", "orbax-checkpoint-tmp", ".building-")
+    return [path for path in Path(folder).rglob("*") if any(name in path.name for name in names)
+            or (path.parent.name == ".building" and path.suffix != ".lock")]
