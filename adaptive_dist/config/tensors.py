@@ -26,7 +26,7 @@ TENSOR_TYPES: Mapping[str, str] = {
 def tensor_header(arrays: Mapping[str, np.ndarray]) -> bytes:
     "What a file says of its arrays before their numbers; a multiple of eight bytes."
     names = {np.dtype(form): name for name, form in TENSOR_TYPES.items()}
-    found, at = {}, 0
+    found, at = dict[str, Any](), 0
     for name, values in arrays.items():
         found[name] = {"dtype": names[values.dtype], "shape": list(values.shape),
                        "data_offsets": [at, at + values.nbytes]}

@@ -51,7 +51,7 @@ def read_records(part: Source, columns: Sequence[str]) -> Iterator[Record | Left
         found = document_of(row, columns[:3])
         return found if isinstance(found, LeftOut) else Record(row, found)
 
-    return made_of(part.rows(columns), make, NO_TEXT_COLUMN)  # type: ignore[arg-type]
+    return made_of(part.rows(columns), make, NO_TEXT_COLUMN)
 
 # %% ../../nbs/corpus/records.ipynb #143f9af7
 def record_blocks(part: Source, columns: Sequence[str], size: int = BLOCK,
