@@ -68,7 +68,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 # %% ../../nbs/config/tensors.ipynb #22904820
 def flattened(tree: Mapping[str, Any], before: str = "") -> dict[str, np.ndarray]:
     "The arrays of nested dictionaries by their places, as in `pair.tuned.bias`."
-    found = {}
+    found: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
             found |= flattened(value, f"{before}{name}.")

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHOICE_SETTINGS', 'Selected', 'label_table', 'length_table', 'wanted_table', 'lengths_figure', 'summary_page',
-           'work_folder', 'choice_words', 'finished_selection', 'begin_pass', 'write_selection', 'select_records',
-           'select']
+           'work_folder', 'choice_words', 'finished_selection', 'begin_pass', 'score_pass', 'is_scored',
+           'write_selection', 'select_records', 'gather_scores', 'score_records', 'select']
 
 # %% ../../nbs/corpus/select.ipynb #11e64766
 import shutil
@@ -23,9 +23,10 @@ from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
 from .choice import Choice, SelectConfig, check_amount, check_draw, choose
-from .picks import kind_of_file
-from .plan import Pass, named_method, open_pass, plan_of
-from .scoring import rows_of_block, score_corpus, scored_blocks
+from .cluster import ClusterConfig, run_tasks
+from .picks import kind_of_file, replacing
+from .plan import Pass, ScoringConfig, named_method, open_pass, plan_of
+from .scoring import blocks_there, rows_of_block, score_corpus, scored_blocks
 from .taking import Taking, Tally, begin_taking, gather, take_corpus
 
 # %% ../../nbs/corpus/select.ipynb #50d382a4
@@ -139,6 +140,18 @@ def begin_pass(source: str, config: Any, out: Path) -> Pass:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
     return open_pass(work_folder(out), source, config)
 
+# %% ../../nbs/corpus/select.ipynb #ea3c7057
+def score_pass(work: Pass, source: str, cluster: ClusterConfig, progress: bool = True) -> bool:
+    "Score what this process is to score of a corpus; whether all of it is scored then."
+    if cluster.executor and cluster.task is None and not is_scored(work):
+        if not run_tasks(work.folder, source, work.config, cluster): return False
+    score_corpus(work, cluster.tasks, cluster.task, progress)
+    return cluster.task is None
+
+def is_scored(work: Pass) -> bool:
+    "Whether all records of a pass have their scores."
+    return all(blocks_there(work.folder, part)[1] for part in range(len(work.parts)))
+
 # %% ../../nbs/corpus/select.ipynb #71c60823
 def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = "",
                     progress: bool = True) -> Selected:
@@ -166,12 +179,11 @@ def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = 
     return found
 
 # %% ../../nbs/corpus/select.ipynb #6ab98aa7
-def select_records(source: str, config: SelectConfig, out: Path, tasks: int = 1,
-                   task: int | None = None, command: str = "",
+def select_records(source: str, config: SelectConfig, out: Path,
+                   cluster: ClusterConfig | None = None, command: str = "",
                    progress: bool = True) -> Selected | None:
-    """Select records of a source into a file, with a summary beside it.
+    """Select records of a source into a file, with a summary beside it; none for one task of many.
 
-    With a `task` only its share of the scores is computed, and there is nothing to show for it.
     Interrupted, the same call goes on where it was. Raises `UsageError` for what cannot be read,
     written or chosen.
     """
@@ -179,8 +191,41 @@ def select_records(source: str, config: SelectConfig, out: Path, tasks: int = 1,
     check_amount(config)
     work = begin_pass(source, config, out)
     check_draw(config, work.about()["scores"])
-    score_corpus(work, tasks, task, progress)
-    return None if task is not None else write_selection(work, config, out, command, progress)
+    if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
+    return write_selection(work, config, out, command, progress)
+
+# %% ../../nbs/corpus/select.ipynb #8e400303
+def gather_scores(work: Pass, out: Path) -> int:
+    "Write the scores of a pass to one file, but for records without; the number of its rows."
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+    count, writer = 0, None
+    try:
+        with replacing(out) as part:
+            for *_, path in scored_blocks(work.folder, range(len(work.parts))):
+                table = pq.read_table(path, columns=["id", "label", "score"])
+                table = table.filter(pc.is_finite(table["score"]))
+                writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
+                writer.write_table(table)
+                count += len(table)
+            assert writer, "a part has one block at least"
+            writer.close()
+    except OSError as e:
+        raise UsageError(f"cannot write scores to --out {out}: {e.strerror}; name another "
+                         "file") from None
+    return count
+
+# %% ../../nbs/corpus/select.ipynb #72e2da1b
+def score_records(source: str, config: ScoringConfig, out: Path,
+                  cluster: ClusterConfig | None = None, progress: bool = True) -> int | None:
+    """Write the scores of the records of a source to a Parquet file; how many, or none for a task.
+
+    Interrupted, the same call goes on where it was. Raises `UsageError` for what cannot be read or
+    written.
+    """
+    work = begin_pass(source, config, out)
+    if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
+    return gather_scores(work, out)
 
 # %% ../../nbs/corpus/select.ipynb #cf6d3a69
 def select(

@@ -69,9 +69,12 @@ class Tally(NamedTuple):
     def read(cls, path: Path) -> "Tally":
         "What a file holds."
         there, taken, most, least = json.loads(path.read_bytes())
-        counts = ({kind: Counter(some) for kind, some in side.items()} for side in (there, taken))
-        return cls(*counts, *([(score, id, label, text) for score, id, label, text in some]
-                              for some in (most, least)))
+        found = cls.empty()
+        for counts, side in ((found.there, there), (found.taken, taken)):
+            for kind in counts:
+                counts[kind].update(side[kind])
+        found.most[:], found.least[:] = map(tuple, most), map(tuple, least)
+        return found
 
 # %% ../../nbs/corpus/taking.ipynb #b64bb3f0
 def extremes(records: Sequence[Record | LeftOut], scores: np.ndarray,
