@@ -201,7 +201,7 @@ def without_leaked_pairs(data: Split, texts: Sequence[Pair]) -> tuple[Split, lis
     "Data and texts of the specific test pairs without those that stand in the training data."
     clean = without_near_duplicates(data, PAIR_SHINGLING)
     kept = np.isin(data.specific_test["document"], clean.specific_test["document"])
-    return clean, [texts[k] for k in np.flatnonzero(kept)]
+    return clean, [text for text, stays in zip(texts, kept, strict=True) if stays]
 
 # %% ../../nbs/experiments/mt.ipynb #0f3113a9
 def build_mt(config: MTConfig) -> Experiment:
