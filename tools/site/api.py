@@ -104,9 +104,10 @@ def in_index(node: ast.AST, text: str) -> str:
     return f"{node.name}({', '.join(f.target.id for f in fields(node))})"
 
 def summary(node: ast.AST) -> str:
-    "The first line of its docstring."
-    documented = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef)
-    return tidy((ast.get_docstring(node) or "").split("\n\n")[0]) if documented else ""
+    "The first line of its docstring, without links."
+    if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef): return ""
+    first = tidy((ast.get_docstring(node) or "").split("\n\n")[0])
+    return re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first)
 
 def table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     "A table in Markdown."
@@ -225,7 +226,7 @@ def documented(markdown: str, package: Package) -> str:
 
 def entry(name: Name, anchors: dict[str, set[str]], up: str = "../") -> str:
     "A line of the index: the name with a link, its signature, its summary."
-    to = f"#{name.name}" if name.name in anchors.get(name.page, ()) else ""
+    to = f"#{name.name.lower()}" if name.name in anchors.get(name.page, ()) else ""
     link = f"[**{name.name}**]({up}{name.page}.ipynb{to})"
     shown = name.signature.removeprefix("class ")
     shown = shown.removeprefix(name.name).strip() or name.name
