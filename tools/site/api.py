@@ -5,13 +5,14 @@ one line is too short. A NamedTuple shows its fields, a configuration its settin
 pages of the reference list every public name of a room with its signature.
 """
 import ast
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 WIDTH = 84
-SOURCE = re.compile(r"\[source\]\([^)]*?/(?P<file>\w+/[\w/]+\.py)#L(?P<line>\d+)\)")
+SOURCE = re.compile(r"\[source\]\([^)]*/blob/[^/)]+/(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
 CODE = re.compile(r"```python\n.*?```", re.DOTALL)
 ITEM = re.compile(r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*(?:\n[ ]+\S.*)*)\n?",
                   re.MULTILINE)
@@ -38,8 +39,8 @@ class Name:
     summary: str
 
 def tidy(source: str) -> str:
-    "A piece of source on one line."
-    return re.sub(r"\s+", " ", re.sub(r'"\s+"', "", source)).strip()
+    "A piece of source on one line; the leading space of a jaxtyping shape left out."
+    return re.sub(r"\s+", " ", re.sub(r'"\s+"', "", source)).strip().replace(', " ', ', "')
 
 def source_of(node: ast.AST | None, text: str) -> str:
     "The source of a node as it is written; nothing for none."
@@ -77,21 +78,21 @@ def is_record(node: ast.AST) -> bool:
         any(ast.unparse(b) == "NamedTuple" for b in node.bases)
         or any("dataclass" in ast.unparse(d) for d in node.decorator_list))
 
-def laid_out(start: str, given: list[str], end: str) -> str:
-    "A call on one line, or with a parameter on each."
+def laid_out(start: str, given: list[str], end: str, width: float) -> str:
+    "A call on one line, or with a parameter on each where it would be wider."
     line = f"{start}({', '.join(given)}){end}"
-    if len(line) <= WIDTH: return line
+    if len(line) <= width: return line
     return f"{start}(\n" + "".join(f"    {p},\n" for p in given) + f"){end}"
 
-def signature(node: ast.AST, text: str) -> str:
+def signature(node: ast.AST, text: str, width: float = WIDTH) -> str:
     "What to write to use a name, with types and defaults."
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         returns = f" -> {source_of(node.returns, text)}" if node.returns else ""
-        return laid_out(node.name, parameters(node.args, text), returns)
+        return laid_out(node.name, parameters(node.args, text), returns, width)
     if isinstance(node, ast.ClassDef):
         begin = next((f for f in node.body
                       if isinstance(f, ast.FunctionDef) and f.name == "__init__"), None)
-        if begin: return laid_out(f"class {node.name}", parameters(begin.args, text), "")
+        if begin: return laid_out(f"class {node.name}", parameters(begin.args, text), "", width)
         bases = [source_of(b, text) for b in node.bases]
         return f"class {node.name}({', '.join(bases)})" if bases else f"class {node.name}"
     value = source_of(getattr(node, "value", None), text)
@@ -100,7 +101,7 @@ def signature(node: ast.AST, text: str) -> str:
 
 def in_index(node: ast.AST, text: str) -> str:
     "The signature that the index shows: of a record, its fields."
-    if not is_record(node) or settings(node): return tidy(signature(node, text))
+    if not is_record(node) or settings(node): return signature(node, text, width=math.inf)
     return f"{node.name}({', '.join(f.target.id for f in fields(node))})"
 
 def summary(node: ast.AST) -> str:

@@ -52,6 +52,7 @@ ABOUT = {
     "CHANGELOG.md": ("changelog", "Changes", "What is new, version by version"),
     "CONTRIBUTING.md": ("contributing", "Contributing", "How to change the package"),
     "LICENSE": ("licence", "Licence", "Apache License 2.0")}
+VARIANT = re.compile(r"(?<=<td>)[\w ]+(?:\+ ?\w+=[^<]*)+(?=</td>)")  # soba+damping=1 in a table
 EXPECTED = ("output-file is not read", "format commonmark is not built")  # meant for Quarto
 
 def existing(entries: list, missing: list[str]) -> list:
@@ -195,7 +196,8 @@ def own_scripts(site: Path) -> None:
         if page.with_name(twin).exists():
             head += f'<link rel="alternate" type="text/markdown" href="{twin}">'
         if 'class="code-fold"' in text:
-            text = text.replace('<div id="quarto-content" class="', '<div id="quarto-content" class="results ', 1)
+            text = text.replace('id="quarto-content" class="', 'id="quarto-content" class="results ', 1)
+        text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 
 def main() -> int:

@@ -13,6 +13,7 @@ import yaml
 
 OPTION = re.compile(r"^#\|.*\n?", re.MULTILINE)
 ALT = re.compile(r"^#\| *fig-alt: *(.+)$", re.MULTILINE)
+ECHO = re.compile(r"^#\| *echo: *false", re.MULTILINE)
 MAGIC = re.compile(r"^\s*[%!]", re.MULTILINE)
 
 def front_matter(nb: nbformat.NotebookNode) -> dict:
@@ -42,31 +43,45 @@ def with_alt(cell: nbformat.NotebookNode, title: str, before: str) -> None:
     if pictures and not ALT.search(cell.source):
         cell.source = f"#| fig-alt: \"{title}{': ' + before if before else ''}\"\n{cell.source}"
 
-def fold(cell: nbformat.NotebookNode) -> None:
-    "Fold a cell's code."
-    cell.source = f"#| code-fold: true\n#| code-summary: Code\n{cell.source}"
+def fold(cell: nbformat.NotebookNode, before: list[str]) -> None:
+    "Fold a cell's code behind what ran before it, of which nothing is left afterwards."
+    options = "".join(OPTION.findall(cell.source))
+    own = OPTION.sub("", cell.source).strip()
+    source = "\n\n".join(part for part in (*before, own) if part)
+    before.clear()
+    cell.source = f"#| code-fold: true\n#| code-summary: Code\n{options}{source}"
 
 def for_readers(path: Path, guide: bool, package: api.Package) -> set[str]:
-    "Rewrite a processed notebook; the names it documents."
+    """Rewrite a processed notebook; the names it documents.
+
+    On a folded page code that shows nothing goes to the next code that does.
+    """
     nb = nbformat.read(path, as_version=4)
     front = front_matter(nb)
     folded = bool(front.get("code-fold"))
+    title = str(front.get("title", "")).replace('"', "")
     names: set[str] = set()
-    kept, heading = [], ""
+    kept, heading, silent = [], "", []
     for cell in nb.cells:
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
         if cell.cell_type == "code":
             names |= documented_names(cell, package)
-            if "echo: false" not in cell.source and (folded or guide):
+            hidden = bool(ECHO.search(cell.source))
+            if not hidden and (folded or guide):
                 cell.source = without_asserts(cell.source)
             bare = OPTION.sub("", cell.source).strip()
             if not bare and not cell.outputs: continue
-            if folded and bare and "echo: false" not in cell.source:
-                fold(cell)
-            plain = re.sub(r"[\"`*$\[\]\\]|\(\S*\)", "", heading)
-            with_alt(cell, str(front.get("title", "")).replace('"', ""), plain)
+            if folded and not hidden and not cell.outputs:
+                silent.append(bare)
+                continue
+            if folded and not hidden:
+                fold(cell, silent)
+            with_alt(cell, title, re.sub(r"[\"`*$\[\]\\]|\(\S*\)", "", heading))
         kept.append(cell)
+    if silent:
+        kept.append(nbformat.v4.new_code_cell(""))
+        fold(kept[-1], silent)
     nb.cells = kept
     nbformat.write(nb, path)
     return names
