@@ -7,6 +7,8 @@ failing that it is shown as TeX), text in the reader's own fonts; links to the r
 source code stay inside the site. What check_site.py finds is an error: a traceback, a broken link,
 an unresolved reference, a request to another host.
 """
+import html
+import json
 import os
 import re
 import shutil
@@ -36,6 +38,7 @@ SOURCE = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{{ name }}</title><style>
 body { margin: 1rem } pre { overflow-x: auto } {{ light|safe }}
+pre .linenos { color: inherit !important; opacity: .75 }
 @media (prefers-color-scheme: dark) {
 body { background: #0d1117; color: white } {{ dark|safe }} }
 </style></head><body><h1>{{ name }}</h1>{{ lines|safe }}</body></html>
@@ -49,7 +52,7 @@ body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding
 <a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p></body></html>
 """
 ABOUT = {
-    "CHANGELOG.md": ("changelog", "Changes", "What is new, version by version"),
+    "CHANGELOG.md": ("changelog", "Changelog", "What is new, version by version"),
     "CONTRIBUTING.md": ("contributing", "Contributing", "How to change the package"),
     "LICENSE": ("licence", "Licence", "Apache License 2.0")}
 VARIANT = re.compile(r"(?<=<td>)[\w ]+(?:\+ ?\w+=[^<]*)+(?=</td>)")  # soba+damping=1 in a table
@@ -147,7 +150,7 @@ def katex(site: Path) -> bool:
 def source_pages(site: Path, package: Path) -> None:
     "A page per module and per file of tests, with a line number to link to."
     light, dark = (HtmlFormatter(style=style, linenos="inline", lineanchors="L")
-                   for style in ("friendly", "github-dark"))
+                   for style in ("xcode", "github-dark"))
     styles = {"light": light.get_style_defs(".highlight"),
               "dark": dark.get_style_defs(".highlight")}
     template = jinja2.Environment(autoescape=True).from_string(SOURCE)
@@ -200,6 +203,18 @@ def own_scripts(site: Path) -> None:
         text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 
+DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)"')
+
+def search_index(site: Path) -> None:
+    "Pages are found by the line below their title, too."
+    index = site/"search.json"
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    for entry in entries:
+        if not entry["section"]:
+            found = DESCRIPTION.search((site/entry["href"]).read_text(encoding="utf-8"))
+            entry["about"] = html.unescape(found[1]) if found else ""
+    index.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+
 def main() -> int:
     os.chdir(ROOT)
     config = get_config()
@@ -213,6 +228,7 @@ def main() -> int:
     site = pages/config.doc_path.name
     if site.exists():
         own_scripts(site)
+        search_index(site)
         source_pages(site, config.lib_path)
         own_katex = katex(site)
         if not own_katex:

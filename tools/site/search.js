@@ -6,7 +6,7 @@ window.Fuse = class {
     const first = [["index", 3], ["guides/", 3], ["method/", 2], ["experiments/", 1.5]];
     this.entries = entries.map(item => ({
       item, title: this.words(item.title), section: this.words(item.section || ""),
-      text: this.words(item.text),
+      text: this.words(item.text), about: this.words(item.about || ""),
       place: (first.find(([start]) => item.href.startsWith(start)) || [0, 1])[1],
       top: !item.section}));
   }
@@ -34,8 +34,10 @@ window.Fuse = class {
     for (const word of words) {
       const title = this.match(entry.title, word), section = this.match(entry.section, word);
       const text = this.match(entry.text, word), often = entry.text.get(word) || 0;
-      if (!title && !section && !text) return 0;
-      sum += 8*title*(entry.top ? 1.5 : .5) + 6*section + text*(1 + Math.log1p(often)/2);
+      const about = this.match(entry.about, word);
+      if (!title && !section && !text && !about) return 0;
+      sum += 8*title*(entry.top ? 1.5 : .5) + 6*section + 5*about;
+      sum += text*(1 + Math.log1p(often)/2);
     }
     const item = entry.item;
     if ((item.section || "").toLowerCase() === query) sum += 12*words.length;
