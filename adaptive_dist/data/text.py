@@ -24,9 +24,10 @@ from ..config.errors import UsageError
 from ..config.settings import result_settings, setting
 from . import split as splitting
 from .account import Account, LeftOut
-from .cache import ReadingConfig, accounted, cache_root, cached, digest
+from .cache import accounted, cache_root, cached, digest
 from .embedded.text import Document
 from .formats import CANNOT_BE_READ, Row, has_column, made_of, named, value_at
+from .leaks import ComparedConfig
 from .places import nonempty
 from .sources import Source, fingerprint_of, parse_source, parts_of
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -34,7 +35,7 @@ from .vocabulary import encode
 
 # %% ../../nbs/data/text.ipynb #ef066f45
 @dataclass(frozen=True)
-class DataConfig(ReadingConfig):
+class DataConfig(ComparedConfig):
     "Where text comes from and how it is split."
     generic: str = setting(
         "embedded", "generic text: embedded, c4[:COPY], rcv1:PATH, hub:NAME[:CONFIG[:SPLIT]], "
@@ -246,7 +247,7 @@ def write_text_parts(folder: Path, config: DataConfig, length: int) -> None:
 def text_digest(config: DataConfig, length: int) -> str:
     "A digest of what goes into all parts: both sources, and the settings that shape the rest."
     shape = {k: v for k, v in result_settings(config).items()
-             if k not in ("generic", "specific", "specific_size")}
+             if k not in ("generic", "specific", "specific_size", "near_duplicates")}
     generic, specific = (parse_source(text, "text") for text in (config.generic, config.specific))
     sources = [fingerprint_of(source, config.verify) for source in (generic, specific)]
     return digest({"format": 7, "length": length, "part": generic.contains(specific),
