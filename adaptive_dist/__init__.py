@@ -5,8 +5,8 @@ selection by a judge and its tuned copy (`ad.online_cds`), what to compare both 
 `ad.mixing`, `ad.classifier`, `ad.cds`), what they are told (`ad.Task`, `ad.weighting`), a step for
 a loop of your own (`ad.make_step`) and its parts (`ad.rules`, `ad.filtering`); `ad.select` gives
 the records of a corpus that a target wants, for any trainer, and `ad.load_scorer` what scores
-texts. Models, data and training live in `adaptive_dist.models`, `adaptive_dist.data`, `adaptive_dist.train` and
-`adaptive_dist.experiments`, and are imported only by name.
+texts. Models, data and training live in `adaptive_dist.models`, `adaptive_dist.data`,
+`adaptive_dist.train` and `adaptive_dist.experiments`, and are imported only by name.
 """
 __version__ = "0.1.0"
 

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 'losses_in_words', 'unnamed_target', 'notes_on',
-           'run_command', 'check_command', 'report_command', 'corpus_settings', 'not_yet', 'score_command',
-           'select_command', 'export_command', 'variant_hint', 'targets_of', 'add_study', 'add_grid', 'compare_parser',
-           'compare_command', 'make_parent', 'bench_settings', 'bench_command', 'demo_command', 'translate_lines',
-           'translate_command']
+           'run_command', 'check_command', 'report_command', 'corpus_settings', 'not_yet', 'score_parser',
+           'score_command', 'select_command', 'export_command', 'variant_hint', 'targets_of', 'add_study', 'add_grid',
+           'compare_parser', 'compare_command', 'make_parent', 'bench_settings', 'bench_command', 'demo_command',
+           'translate_lines', 'translate_command']
 
 # %% ../nbs/commands.ipynb #k0000003
 import itertools
@@ -25,12 +25,6 @@ from .config.arguments import Parser, add_settings, from_arguments, parse_settin
 from .config.errors import UsageError
 from .config.files import user_path, write_json
 from .config.settings import change, nested_settings, settings
-from .corpus.choice import SelectConfig
-from .corpus.cluster import ClusterConfig
-from .corpus.picks import FILE_KINDS
-from .corpus.plan import ScoringConfig, named_method
-from .corpus.run_scorer import export_network, travels
-from .corpus.select import score_records, select_records
 from .data.leaks import about_leaks
 from .experiments.registry import load_task
 from .report.bench import bench, costs
@@ -161,8 +155,10 @@ def report_command(argv: Sequence[str]) -> None:
 
 # %% ../nbs/commands.ipynb #7eb7375c
 def corpus_settings(parser: Parser, preset: Any, method: str,
-                    argv: Sequence[str]) -> tuple[Any, ClusterConfig, dict[str, Any]]:
+                    argv: Sequence[str]) -> tuple[Any, Any, dict[str, Any]]:
     "What flags say of records and of what scores them, of the division, and the values of all."
+    from adaptive_dist.corpus.cluster import ClusterConfig
+    from adaptive_dist.corpus.plan import named_method
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_settings(parser, ClusterConfig())
     config = change(preset, **named_method(method))
@@ -170,7 +166,7 @@ def corpus_settings(parser: Parser, preset: Any, method: str,
     return config, from_arguments(ClusterConfig(), arguments), arguments
 
 # %% ../nbs/commands.ipynb #1e1df4e1
-def not_yet(cluster: ClusterConfig, out: Path) -> str:
+def not_yet(cluster: Any, out: Path) -> str:
     "What is said where the result is not there yet, since other tasks have to end before."
     if cluster.task is None:
         return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the same "
@@ -178,9 +174,9 @@ def not_yet(cluster: ClusterConfig, out: Path) -> str:
     return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same command "
             f"without --task writes {out}")
 
-# %% ../nbs/commands.ipynb #k0000008
-def score_command(argv: Sequence[str]) -> None:
-    "`adaptive-dist score SCORER [DATA]`: what a run or a scorer makes of each example."
+# %% ../nbs/commands.ipynb #599d2471
+def score_parser() -> Parser:
+    "The parser of `score`, but for the settings."
     parser = Parser("adaptive-dist score", allow_abbrev=False, description=(
         "Write the scores that a run or a scorer gives to each example to a Parquet file."))
     parser.add_argument("scorer", help=(
@@ -192,19 +188,29 @@ def score_command(argv: Sequence[str]) -> None:
                         help="Parquet file [scores.parquet]")
     parser.add_argument("--text", action="store_true",
                         help="write the text of each example of a run too")
-    method = next((word for word in argv if not word.startswith("-")), "ngram")
-    config, cluster, given = corpus_settings(parser, ScoringConfig(), method, argv)
-    config = change(config, **named_method(given["scorer"]))
-    out, data = given["out"], given["data"]
-    if data is None or given["text"] or not travels(given["scorer"]):
-        count: int | None = export_scores(given["scorer"], load_task, out, data, given["text"])
+    return parser
+
+# %% ../nbs/commands.ipynb #k0000008
+def score_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist score SCORER [DATA]`: what a run or a scorer makes of each example."
+    from adaptive_dist.corpus import select
+    from adaptive_dist.corpus.plan import ScoringConfig, named_method
+    from adaptive_dist.corpus.run_scorer import travels
+    first = argv[0] if argv and not argv[0].startswith("-") else "ngram"
+    config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
+    scorer, out, data, text = (given[name] for name in ("scorer", "out", "data", "text"))
+    count: int | None
+    if data is None or text or not travels(scorer):
+        count = export_scores(path_argument(scorer), load_task, out, data, text)
     else:
-        count = score_records(data, config, out, cluster, not given["quiet"])
+        count = select.score_records(data, change(config, **named_method(scorer)), out, cluster,
+                                     not given["quiet"])
     print(not_yet(cluster, out) if count is None else f"{count} scores: {out}")
 
-# %% ../nbs/commands.ipynb #692569d3
+# %% ../nbs/commands.ipynb #00385bcd
 def select_command(argv: Sequence[str]) -> None:
     "`adaptive-dist select SOURCE ...`: the records that a target wants, whole, in a file."
+    from adaptive_dist.corpus import choice, select
     parser = Parser("adaptive-dist select", allow_abbrev=False, description=(
         "Write the records of a corpus that a target wants to a file, whole, with id, score and "
         "weight, and a page about them."))
@@ -214,24 +220,25 @@ def select_command(argv: Sequence[str]) -> None:
     method = known(parser, argv).method
     parser.add_argument("source", help="text to select from, as --generic takes it")
     parser.add_argument("--out", type=path_argument, default=Path("picked.parquet"), help=(
-        f"file that ends in {', '.join(FILE_KINDS)} [picked.parquet]"))
-    config, cluster, given = corpus_settings(parser, SelectConfig(), method, argv)
+        "file of the records: .parquet, .arrow, .jsonl, .jsonl.zst or .jsonl.gz [picked.parquet]"))
+    config, cluster, given = corpus_settings(parser, choice.SelectConfig(), method, argv)
     command = shlex.join(["adaptive-dist", "select", *argv])
-    found = select_records(given["source"], config, given["out"], cluster, command,
-                           not given["quiet"])
+    found = select.select_records(given["source"], config, given["out"], cluster, command,
+                                  not given["quiet"])
     print(found or not_yet(cluster, given["out"]))
 
 # %% ../nbs/commands.ipynb #31542f37
 def export_command(argv: Sequence[str]) -> None:
     "`adaptive-dist export RUN`: the weighting network of a run as a scorer that travels."
+    from adaptive_dist.corpus import run_scorer
     parser = Parser("adaptive-dist export", allow_abbrev=False, description=(
         "Write the weighting network of a run to a folder, as a scorer that needs neither the run "
         "nor its data."))
-    parser.add_argument("run", type=path_argument, help="folder of a run of a task of texts")
+    parser.add_argument("run", type=path_argument, help="folder of a run on texts")
     parser.add_argument("--out", type=path_argument, default=Path("scorer"),
                         help="folder of the scorer [scorer]")
     arguments = parser.parse_args(argv)
-    export_network(arguments.run, arguments.out)
+    run_scorer.export_network(arguments.run, arguments.out)
     print(f"scorer: {arguments.out}")
 
 # %% ../nbs/commands.ipynb #k0000014

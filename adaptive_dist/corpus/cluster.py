@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config.errors import UsageError
+from ..config.errors import needs
 from ..config.settings import setting
 from .plan import ScoringConfig, open_pass
 from .scoring import score_corpus
@@ -46,12 +46,9 @@ def score_task(data: Any, rank: int, world_size: int, *, folder: Path, source: s
 
 # %% ../../nbs/corpus/cluster.ipynb #3310aa70
 def executor_of(step: Any, cluster: ClusterConfig, logs: Path) -> Any:
-    "The executor of datatrove that a configuration describes, for one step; `UsageError` for none."
-    try:
-        from datatrove import executor
-    except ModuleNotFoundError:
-        raise UsageError("--executor needs datatrove, which is not installed: pip install "
-                         "'adaptive_dist[cluster]', or start the tasks yourself with --task") from None
+    "The executor of datatrove that a configuration describes, for one step."
+    needs("datatrove")
+    from datatrove import executor
     given = {"pipeline": [step], "tasks": cluster.tasks, "workers": cluster.workers,
              "logging_dir": str(logs)}
     slurm = {"time": cluster.slurm_time, "partition": cluster.slurm_partition,
@@ -66,7 +63,8 @@ def executor_of(step: Any, cluster: ClusterConfig, logs: Path) -> Any:
 def run_tasks(folder: Path, source: str, config: ScoringConfig, cluster: ClusterConfig) -> bool:
     """Have the tasks of a pass run; whether they have ended when this returns.
 
-    Slurm only takes them in. Raises `UsageError` without datatrove.
+    Slurm only takes them in. Raises `ModuleNotFoundError`, with the line that installs it, without
+    datatrove.
     """
     step = partial(score_task, folder=folder.absolute(), source=source, config=config)
     executor_of(step, cluster, folder.absolute()/"tasks").run()

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['CHOICE_SETTINGS', 'Selected', 'label_table', 'length_table', 'wanted_table', 'lengths_figure', 'summary_page',
-           'work_folder', 'choice_words', 'finished_selection', 'begin_pass', 'score_pass', 'is_scored',
+           'work_folder', 'choice_words', 'finished_selection', 'begin_pass', 'is_scored', 'score_pass',
            'write_selection', 'select_records', 'gather_scores', 'score_records', 'select']
 
 # %% ../../nbs/corpus/select.ipynb #11e64766
@@ -140,17 +140,20 @@ def begin_pass(source: str, config: Any, out: Path) -> Pass:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
     return open_pass(work_folder(out), source, config)
 
-# %% ../../nbs/corpus/select.ipynb #ea3c7057
-def score_pass(work: Pass, source: str, cluster: ClusterConfig, progress: bool = True) -> bool:
-    "Score what this process is to score of a corpus; whether all of it is scored then."
-    if cluster.executor and cluster.task is None and not is_scored(work):
-        if not run_tasks(work.folder, source, work.config, cluster): return False
-    score_corpus(work, cluster.tasks, cluster.task, progress)
-    return cluster.task is None
-
+# %% ../../nbs/corpus/select.ipynb #7959c0b3
 def is_scored(work: Pass) -> bool:
     "Whether all records of a pass have their scores."
     return all(blocks_there(work.folder, part)[1] for part in range(len(work.parts)))
+
+# %% ../../nbs/corpus/select.ipynb #ea3c7057
+def score_pass(work: Pass, source: str, cluster: ClusterConfig, progress: bool = True) -> bool:
+    "Score what this process is to score of a corpus; whether all of it is scored then."
+    ended = True
+    if cluster.executor and cluster.task is None and not is_scored(work):
+        ended = run_tasks(work.folder, source, work.config, cluster)
+    if ended:
+        score_corpus(work, cluster.tasks, cluster.task, progress)
+    return ended and cluster.task is None
 
 # %% ../../nbs/corpus/select.ipynb #71c60823
 def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = "",
