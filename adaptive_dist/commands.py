@@ -179,7 +179,7 @@ def score_parser() -> Parser:
     "The parser of `score`, but for the settings."
     parser = Parser("adaptive-dist score", allow_abbrev=False, description=(
         "Write the scores that a run or a scorer gives to each example to a Parquet file."))
-    parser.add_argument("scorer", help=(
+    parser.add_argument("by", metavar="scorer", help=(
         "folder of a run whose method gives scores, or of an exported scorer; with DATA also the "
         "name of a scorer"))
     parser.add_argument("data", nargs="?",
@@ -193,17 +193,18 @@ def score_parser() -> Parser:
 # %% ../nbs/commands.ipynb #k0000008
 def score_command(argv: Sequence[str]) -> None:
     "`adaptive-dist score SCORER [DATA]`: what a run or a scorer makes of each example."
-    from adaptive_dist.corpus import select
+    from adaptive_dist.corpus import run_scorer, select
     from adaptive_dist.corpus.plan import ScoringConfig, named_method
-    from adaptive_dist.corpus.run_scorer import travels
     first = argv[0] if argv and not argv[0].startswith("-") else "ngram"
     config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
-    scorer, out, data, text = (given[name] for name in ("scorer", "out", "data", "text"))
+    by, out, data, text = (given[name] for name in ("by", "out", "data", "text"))
     count: int | None
-    if data is None or text or not travels(scorer):
-        count = export_scores(path_argument(scorer), load_task, out, data, text)
+    if data is None and not run_scorer.is_run(by):
+        raise UsageError(f"{by} is no run, which has data of its own: name the text to score, too")
+    if data is None or text or not run_scorer.travels(by):
+        count = export_scores(path_argument(by), load_task, out, data, text)
     else:
-        count = select.score_records(data, change(config, **named_method(scorer)), out, cluster,
+        count = select.score_records(data, change(config, **named_method(by)), out, cluster,
                                      not given["quiet"])
     print(not_yet(cluster, out) if count is None else f"{count} scores: {out}")
 

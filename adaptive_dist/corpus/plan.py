@@ -63,8 +63,11 @@ def named_method(method: str) -> dict[str, Any]:
 
 # %% ../../nbs/corpus/plan.ipynb #da882994
 def check_method(config: ScoringConfig) -> None:
-    "`UsageError` for a path that leads nowhere."
+    "`UsageError` for a path that leads nowhere, and for a scorer without its target."
     by = config.scored_by
+    if by is None and config.specific is None and scorers.find_scorer(config.scorer).aims:
+        raise UsageError(f"--method {config.scorer} looks for what is like a target: name one with "
+                         "--specific")
     if by is None or Path(by).exists(): return
     instead = did_you_mean(by, scorers.scorer_names())
     raise UsageError(f"--method {by}: no scorer, and no run, exported scorer or file of scores is "
@@ -93,12 +96,7 @@ def plan_of(source: Source, config: ScoringConfig) -> dict[str, Any]:
 
 # %% ../../nbs/corpus/plan.ipynb #051b535d
 def fit_to_samples(folder: Path, source: Source, config: ScoringConfig) -> None:
-    "Write a scorer of the table, with samples of both sets; `UsageError` without a target."
-    scorer = scorers.find_scorer(config.scorer)
-    if config.specific is None and scorer.aims:
-        raise UsageError(f"--method {config.scorer} looks for what is like a target: name one with "
-                         "--specific")
-
+    "Write a scorer of the table, with samples of both sets; `UsageError` for one without text."
     def sample(of: Source, name: str) -> Any:
         return sample_of(of, config, config.fit_records, config.fit_read, config.seed, name)
 
@@ -196,7 +194,11 @@ def settle(folder: Path, plan: Mapping[str, Any], build: Callable[[Path], None])
                                  "name another --out")
             return
         shutil.rmtree(folder/"scorer", ignore_errors=True)
-        build(folder/"scorer")
+        try:
+            build(folder/"scorer")
+        except UsageError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         write_json(folder/"plan.json", plan)
 
 # %% ../../nbs/corpus/plan.ipynb #e395019b
