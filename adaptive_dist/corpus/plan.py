@@ -190,8 +190,8 @@ def settle(folder: Path, plan: Mapping[str, Any], build: Callable[[Path], None])
             found = read_json(folder/"plan.json", f"delete {folder}")
             changed = [name for name in plan if found.get(name) != plan[name]]
             if changed:
-                raise UsageError(f"{folder} holds a pass of another {changed[0]}: delete it, or "
-                                 "name another --out")
+                raise UsageError(f"{folder} holds a pass that differs in its {changed[0]}: "
+                                 "delete it, or name another --out")
             return
         shutil.rmtree(folder/"scorer", ignore_errors=True)
         try:

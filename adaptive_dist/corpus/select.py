@@ -22,6 +22,7 @@ from ..data.sources import parse_source
 from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
+from ..scorers.scorer import find_scorer
 from .choice import Choice, SelectConfig, check_amount, check_draw, choose
 from .cluster import ClusterConfig, run_tasks
 from .picks import kind_of_file, replacing
@@ -192,6 +193,8 @@ def select_records(source: str, config: SelectConfig, out: Path,
     """
     kind_of_file(out)
     check_amount(config)
+    if config.scored_by is None:
+        check_draw(config, find_scorer(config.scorer).kind)
     work = begin_pass(source, config, out)
     check_draw(config, work.about()["scores"])
     if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
