@@ -103,6 +103,8 @@ class Experiment(NamedTuple):
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
     - `leaks()`: counts of test documents that stand in the training data, if they can be told
+    - `guarded`: specific batches with held-out generic rows at their end, for the selector, if the
+      generic loss is [guarded](guard.ipynb)
     - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
@@ -129,6 +131,12 @@ class Experiment(NamedTuple):
     fingerprints: Mapping[str, str] = {}
     groups: Int[np.ndarray, " all"] | None = None
     leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
+    guarded: Reader | None = None
+
+    @property
+    def looked_at(self) -> Reader:
+        "Reader of the specific batches that the selector looks at."
+        return self.specific if self.guarded is None else self.guarded
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."
@@ -137,7 +145,7 @@ class Experiment(NamedTuple):
 # %% ../../nbs/train/experiment.ipynb #eaeb1e67
 def first_batches(experiment: Experiment) -> tuple[Batch, Batch]:
     "The generic and the specific batch of the first step."
-    both = experiment.generic.at(0, 1), experiment.specific.at(0, 1)
+    both = experiment.generic.at(0, 1), experiment.looked_at.at(0, 1)
     return jax.tree.map(lambda x: x[0], both)
 
 # %% ../../nbs/train/experiment.ipynb #x0000003

@@ -149,7 +149,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
         step = loop.skipping(step)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
     look = experiment.probe.look if experiment.probe else None
-    chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
+    chunks = train(state, chunk, experiment.generic, experiment.looked_at, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
                    probe=look, probe_every=config.probe_every or config.evaluate_every,

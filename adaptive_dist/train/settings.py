@@ -103,6 +103,12 @@ class SelectionConfig:
     specific_batch: int | None = setting(
         None, "specific examples a rule looks at in a step (count); none: as many as the batch",
         at_least=1)
+    keep_general: float | None = setting(
+        None, "share of held-out generic examples among those, so that their loss is kept low, too "
+        "(0 to 1); none: no guard, 0: only what it is compared with", at_least=0, at_most=.95)
+    uniform_share: float = setting(
+        0., "share of each batch that is drawn with equal chances, whatever is picked (0 to 1)",
+        at_least=0, at_most=.95)
 
 # %% ../../nbs/train/settings.ipynb #f19373de
 @dataclass(frozen=True)
