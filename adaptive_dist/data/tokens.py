@@ -7,6 +7,7 @@ __all__ = ['HUB_NAME', 'Tokens', 'ByteTokens', 'cut_numbers', 'bytes_between', '
            'from_hub', 'find_tokenizer', 'load_subwords', 'spelled', 'letters_of_bytes', 'byte_table']
 
 # %% ../../nbs/data/tokens.ipynb #7185f0ef
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -118,6 +119,10 @@ class Subwords:
     def bytes(self, rows: Rows) -> Int[np.ndarray, " rows"]:
         "Bytes of text that each row stands for (count)."
         return rows["bytes"]
+
+    def fingerprint(self) -> str:
+        "A digest of all that the tokenizer is."
+        return hashlib.sha256(self.tokenizer.to_str().encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         "Write `tokenizer.json`, which every other user of `tokenizers` reads."
