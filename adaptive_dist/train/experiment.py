@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..data.leaks import Shingling
-from ..data.split import Split
+from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, check_task
@@ -46,6 +46,7 @@ class TaskComponents(NamedTuple):
     - `text(rows)`: the text of a document's rows, for scorers; none: what `show` says of each
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
+    - `bytes_per_token(rows)`: of text, where losses are per byte and a token is not one
     - `shingling`: what documents are compared by, to count test documents that
       [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     """
@@ -62,6 +63,7 @@ class TaskComponents(NamedTuple):
     judge: Callable[[int], Judge] | None = None
     shingling: Shingling | None = None
     text: Callable[[Rows], str] | None = None
+    bytes_per_token: Callable[[Rows], float] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):
@@ -105,6 +107,7 @@ class Experiment(NamedTuple):
     - `leaks()`: counts of test documents that stand in the training data, if they can be told
     - `guarded`: specific batches with held-out generic rows at their end, for the selector, if the
       generic loss is [guarded](guard.ipynb)
+    - `targets`: the specific sets, if there are [several](../data/targets.ipynb)
     - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
@@ -132,6 +135,7 @@ class Experiment(NamedTuple):
     groups: Int[np.ndarray, " all"] | None = None
     leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
     guarded: Reader | None = None
+    targets: tuple[Target, ...] = ()
 
     @property
     def looked_at(self) -> Reader:

@@ -8,7 +8,8 @@ __all__ = ['RunConfig', 'OptimizerConfig', 'inverse_sqrt', 'adam_of_model', 'Sel
 # %% ../../nbs/train/settings.ipynb #s0000003
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import jax.numpy as jnp
 import optax
@@ -72,6 +73,14 @@ class RunConfig:
         Empty where no flag names them. Raises `UsageError` for data out of reach.
         """
         return {}
+
+    def as_stored(self, folder: Path, other_data: bool) -> Self:
+        """The configuration, with what a run's folder keeps in place of what it was made from.
+
+        `other_data` says that the run is asked about data that it was not trained with.
+        """
+        del folder, other_data
+        return self
 
 # %% ../../nbs/train/settings.ipynb #b0650ab4
 @dataclass(frozen=True)
