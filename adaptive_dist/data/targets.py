@@ -124,7 +124,7 @@ class TargetBatches(Batches):
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
         "Row numbers of the batch of a step."
         start = np.random.default_rng((*self.seed, step)).random()
-        counts = systematic_counts(self.share, self.batch_size, start)
+        counts = systematic_counts(self.share, self.batch_size, start).tolist()
         return np.concatenate([self.rows_of_target(k, step, n) for k, n in enumerate(counts)])
 
 # %% ../../nbs/data/targets.ipynb #56a99a2a

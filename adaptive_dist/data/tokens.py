@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt8
@@ -23,6 +23,7 @@ from .places import one_line
 from .table import Rows
 
 # %% ../../nbs/data/tokens.ipynb #779bf78e
+@runtime_checkable
 class Tokens(Protocol):
     """How texts become rows of numbers, and rows texts.
 
