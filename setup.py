@@ -40,6 +40,7 @@ extras = {
     ],
 }
 extras["all"] = [package for packages in extras.values() for package in packages]
+extras["cluster"] = ["datatrove>=0.10"]  # starts the tasks of a pass on many machines
 extras["licences"] = ["licensedcode-data==32.1.0"]  # more texts: 169 MB installed
 extras["dev"] = [
     "nbdev==2.4.14", "execnb==0.1.18", "fastcore==1.14.5", "ghapi==1.0.16", "fastgit==0.1.4",

@@ -43,6 +43,7 @@ EXTRA_OF = {
     "PIL": "vision",
     "polib": "embedded-mt",
     "resvg_py": "embedded-vision",
+    "datatrove": "cluster",
 }
 
 def missing_extra(error: ModuleNotFoundError) -> UsageError | None:
