@@ -5,6 +5,7 @@ one line is too short. A NamedTuple shows its fields, a configuration its settin
 pages of the reference list every public name of a room with its signature.
 """
 import ast
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -42,9 +43,19 @@ def tidy(source: str) -> str:
     "A piece of source on one line; the leading space of a jaxtyping shape left out."
     return re.sub(r"\s+", " ", re.sub(r'"\s+"', "", source)).strip().replace(', " ', ', "')
 
+@functools.cache
+def lines_of(text: str) -> list[bytes]:
+    "The lines of a module, in which the positions of nodes count."
+    return text.encode().split(b"\n")
+
 def source_of(node: ast.AST | None, text: str) -> str:
     "The source of a node as it is written; nothing for none."
-    return tidy(ast.get_source_segment(text, node) or ast.unparse(node)) if node else ""
+    if not node: return ""
+    if not hasattr(node, "lineno"): return ast.unparse(node)
+    lines = lines_of(text)[node.lineno - 1:node.end_lineno]
+    lines[-1] = lines[-1][:node.end_col_offset]
+    lines[0] = lines[0][node.col_offset:]
+    return tidy(b"\n".join(lines).decode())
 
 def parameters(arguments: ast.arguments, text: str) -> list[str]:
     "The parameters of a function as written; `self` and `cls` left out."
@@ -166,6 +177,16 @@ def settings_table(node: ast.ClassDef, text: str) -> str:
                      unit[1] if unit else "", meaning + (f" ({', '.join(limits)})" if limits else "")])
     return table(("setting", "default", "unit", "meaning"), rows)
 
+def assigned(node: ast.Assign) -> Iterator[tuple[ast.Name, ast.expr]]:
+    "The names that a statement assigns, each with its own value."
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            yield target, node.value
+        elif isinstance(target, ast.Tuple):
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else []
+            for k, name in enumerate(target.elts):
+                yield name, values[k] if values else node.value
+
 class Package:
     "The modules of the package, parsed once."
     def __init__(self, folder: Path):
@@ -180,9 +201,10 @@ class Package:
         for node in self.trees[file].body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 found.setdefault(node.name, node)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {t.id: node for t in targets if isinstance(t, ast.Name)}
+            elif isinstance(node, ast.AnnAssign):
+                found[node.target.id] = node
+            elif isinstance(node, ast.Assign):
+                found |= {name.id: ast.Assign([name], value) for name, value in assigned(node)}
         return found
 
     def at(self, file: str, line: int) -> ast.AST | None:
