@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
-           'lm_task', 'TextWeightingConfig', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge', 'lm_components',
-           'build_lm', 'synthetic_lm', 'authors_preset', 'authors_runs', 'picked_lines', 'comparison', 'saved_by',
-           'price_lines', 'demo']
+           'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
+           'check_model', 'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset',
+           'authors_runs', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,8 @@ from ..data.corpora import PILE_SETS
 from ..data.leaks import Shingling, without_near_duplicates
 from ..data.split import Split
 from ..data.table import Rows
-from ..data.text import DataConfig, prepare_text
-from ..data.vocabulary import decode
+from ..data.text import TOKENIZER, DataConfig, prepare_text, stored_tokens
+from ..data.tokens import BYTES, Subwords, Tokens, byte_table, load_subwords
 from ..method import weighting as weightings
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
@@ -46,7 +47,7 @@ from ..train.task import Study, TaskSpec
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]]:
-    "The loss of each text in nats per byte, as a function of parameters, batch and key."
+    "The loss of each text in nats per byte or token: a function of parameters, batch and key."
     def loss(params: Params, batch: Batch,
              key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
         return text_loss(model, params, batch["tokens"], key)
@@ -54,7 +55,7 @@ def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]
 
 # %% ../../nbs/experiments/lm.ipynb #223237da
 def lm_task(model: ByteTransformer) -> Task:
-    r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte; a key turns dropout on."
+    r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte or token; a key turns dropout on."
     return same_loss(text_loss_of(model))
 
 # %% ../../nbs/experiments/lm.ipynb #b0ca6482
@@ -64,18 +65,31 @@ class TextWeightingConfig(WeightingConfig):
     weighting_network: Literal["causal_cnn", "bag_of_tokens", "label"] = setting(
         "causal_cnn", "kind of weighting network")
     weighting_embedding: int = setting(
-        128, "byte embedding of the causal CNN (channels)", at_least=1)
+        128, "embedding of the causal CNN (channels)", at_least=1)
     weighting_width: int = setting(
         128, "hidden layer of the weighting network (channels)", at_least=1)
-    weighting_kernel: int = setting(7, "kernel of the causal CNN (bytes)", at_least=1)
+    weighting_kernel: int = setting(
+        7, "kernel of the causal CNN (bytes, or tokens that it reads)", at_least=1)
+    weighting_reads: Literal["tokens", "bytes"] = setting(
+        "tokens", "what the weighting network reads where a tokenizer is used: its tokens, or "
+        "their bytes")
 
 # %% ../../nbs/experiments/lm.ipynb #92800450
-def text_weighting(config: TextWeightingConfig) -> Weighting:
+def numbers_read(config: TextWeightingConfig, tokens: Tokens) -> dict[str, Any]:
+    "What a weighting network reads of a batch, and how many numbers there are."
+    if config.weighting_reads == "tokens" or not isinstance(tokens, Subwords):
+        return dict(tokens=itemgetter("tokens"), vocabulary=tokens.size)
+    read = weightings.bytes_of_tokens(byte_table(tokens), tokens.average)
+    return dict(tokens=read, vocabulary=BYTES.size)
+
+# %% ../../nbs/experiments/lm.ipynb #58398a33
+def text_weighting(config: TextWeightingConfig, tokens: Tokens = BYTES) -> Weighting:
     "The weighting network that a configuration names."
-    width = config.weighting_width
-    if config.weighting_network == "bag_of_tokens": return weightings.bag_of_tokens(width=width)
+    read, width = numbers_read(config, tokens), config.weighting_width
+    if config.weighting_network == "bag_of_tokens":
+        return weightings.bag_of_tokens(**read, width=width)
     if config.weighting_network == "label": return weightings.label_logits()
-    return weightings.causal_cnn(embedding=config.weighting_embedding, width=width,
+    return weightings.causal_cnn(**read, embedding=config.weighting_embedding, width=width,
                                  kernel=config.weighting_kernel)
 
 # %% ../../nbs/experiments/lm.ipynb #adce7709
@@ -87,21 +101,32 @@ class LMConfig(TaskConfig):
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
 
     def fingerprints(self) -> dict[str, str]:
-        "Fingerprints of both sources; `UsageError` for one out of reach."
-        return fingerprints_of(self.data, "text")
+        "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
+        named = self.data.tokenizer
+        own = {"--tokenizer": load_subwords(named).fingerprint()} if named else {}
+        return {**fingerprints_of(self.data, "text"), **own}
+
+    def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
+        "With the tokenizer of the run, unless it was made from these data."
+        path = folder/TOKENIZER
+        used = self.data.tokenizer or (self.data.vocabulary and other_data)
+        if not used or not path.exists(): return self
+        return change(self, tokenizer=str(path), vocabulary=None)
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
-def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
+def byte_loss(model: ByteTransformer, batch: int = 64,
+              tokens: Tokens = BYTES) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
 
     Every byte counts the same. It is compiled once, for sets of any size.
     """
-    return token_mean(text_loss_of(model), "tokens", batch)
+    return token_mean(text_loss_of(model), "tokens", batch, tokens.bytes)
 
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
-def byte_judge(width: int) -> Judge:
-    "A byte convolution, by which the method `online_cds` chooses."
-    def init(key: PRNGKeyArray, batch: Batch) -> Params: return convolution_init(key, width)
+def byte_judge(width: int, vocabulary: int = 256) -> Judge:
+    "A convolution over bytes or tokens, by which the method `online_cds` chooses."
+    def init(key: PRNGKeyArray, batch: Batch) -> Params:
+        return convolution_init(key, width, vocabulary=vocabulary)
     def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
         return convolution_loss(params, batch["tokens"], key)
     return Judge(init, same_loss(loss))
@@ -109,23 +134,40 @@ def byte_judge(width: int) -> Judge:
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 TEXT_SHINGLING = Shingling("tokens", 25, bytes=True)  # by about five words
 
-def lm_components(config: LMConfig) -> TaskComponents:
-    "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
-    size = config.model
+def check_model(size: ByteTransformerConfig) -> None:
+    "`UsageError` for a model that cannot be."
     if size.width % size.heads:
         raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
     if size.attention == "cudnn" and size.attention_dropout:
         raise UsageError(f"--attention cudnn cannot drop weights: leave out --attention-dropout "
                          f"{size.attention_dropout}, or choose --attention xla")
-    model = ByteTransformer(size)
-    loss = byte_loss(model)
-    return TaskComponents(
-        name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
+
+# %% ../../nbs/experiments/lm.ipynb #758474b3
+def of_tokens(tokens: Tokens) -> dict[str, Any]:
+    "What the components say of tokens that are not bytes; nothing of bytes."
+    if not isinstance(tokens, Subwords): return {}
+
+    def bytes_per_token(rows: Rows) -> float:
+        return float(tokens.bytes(rows).sum()/(rows["tokens"] != 0).sum())
+
+    return dict(shingling=Shingling("tokens", 6), bytes_per_token=bytes_per_token,
+                files={TOKENIZER: [tokens.tokenizer.to_str()]})
+
+# %% ../../nbs/experiments/lm.ipynb #4503bef2
+def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
+    "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
+    size = config.model
+    check_model(size)
+    model = ByteTransformer(size, tokens.size)
+    loss = byte_loss(model, tokens=tokens)
+    found = TaskComponents(
+        name="lm", task=lm_task(model), weighting=text_weighting(config.weighting, tokens),
         init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
-        show=lambda row: decode(row["tokens"]), judge=byte_judge,
-        shingling=TEXT_SHINGLING,
-        text=lambda rows: decode(rows["tokens"].ravel()))
+        show=lambda row: tokens.decode(row["tokens"]),
+        judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
+        text=lambda rows: tokens.decode(rows["tokens"].ravel()))
+    return found._replace(**of_tokens(tokens))
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -135,22 +177,32 @@ def build_lm(config: LMConfig) -> Experiment:
     that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    components = lm_components(config)  # looks at the settings, before the data are read
+    check_model(config.model)  # before the data are read
     data = prepare_text(config.data, length=config.model.length)
-    if config.data.near_duplicates == "drop":
-        data = without_near_duplicates(data, TEXT_SHINGLING)
+    components = lm_components(config, stored_tokens(data))
+    if config.data.near_duplicates == "drop" and components.shingling:
+        data = without_near_duplicates(data, components.shingling)
     return assemble(config, data, components)
+
+# %% ../../nbs/experiments/lm.ipynb #f3c675bb
+def random_columns(count: int, columns: Sequence[tuple[Any, ...]],
+                   size: int) -> dict[str, np.ndarray]:
+    "Random numbers from 1 to below `size`, in columns of so many rows."
+    rng = np.random.default_rng(0)
+    return {name: rng.integers(1, size, (count, *(n for some in shape for n in some)), kind)
+            for name, kind, *shape in columns}
 
 # %% ../../nbs/experiments/lm.ipynb #07c4b9f2
 def synthetic_lm(config: LMConfig) -> Experiment:
-    "The experiment on random bytes, for two big batches."
-    count = 2*config.batch_size*config.selection.downsampling
-    shape = count, config.model.length
-    pieces = Rows(tokens=np.random.default_rng(0).integers(1, 256, shape, np.uint8),
-                  label=np.zeros(count, np.int32), document=np.arange(count, dtype=np.int32))
+    "The experiment on random bytes, or tokens of a tokenizer, for two big batches."
+    count, named = 2*config.batch_size*config.selection.downsampling, config.data.tokenizer
+    tokens = load_subwords(named) if named else BYTES
+    columns = tokens.columns(config.model.length)
+    pieces = Rows(**random_columns(count, columns, tokens.size), label=np.zeros(count, np.int32),
+                  document=np.arange(count, dtype=np.int32))
     data = Split(pieces, pieces, pieces, pieces, pieces, labels=("random",), share=(1.,),
                  target=None, report={})
-    return assemble(config, data, lm_components(config))
+    return assemble(config, data, lm_components(config, tokens))
 
 # %% ../../nbs/experiments/lm.ipynb #5adc4e16
 _paper_data: Mapping[str, Any] = dict(

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from ..data.leaks import Shingling
-from ..data.split import Split
+from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, check_task
@@ -46,6 +46,7 @@ class TaskComponents(NamedTuple):
     - `text(rows)`: the text of a document's rows, for scorers; none: what `show` says of each
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
+    - `bytes_per_token(rows)`: of text, where losses are per byte and a token is not one
     - `shingling`: what documents are compared by, to count test documents that
       [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     """
@@ -62,6 +63,7 @@ class TaskComponents(NamedTuple):
     judge: Callable[[int], Judge] | None = None
     shingling: Shingling | None = None
     text: Callable[[Rows], str] | None = None
+    bytes_per_token: Callable[[Rows], float] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):
@@ -103,6 +105,9 @@ class Experiment(NamedTuple):
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
     - `leaks()`: counts of test documents that stand in the training data, if they can be told
+    - `guarded`: specific batches with held-out generic rows at their end, for the selector, if the
+      generic loss is [guarded](guard.ipynb)
+    - `targets`: the specific sets, if there are [several](../data/targets.ipynb)
     - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
     """
@@ -129,6 +134,13 @@ class Experiment(NamedTuple):
     fingerprints: Mapping[str, str] = {}
     groups: Int[np.ndarray, " all"] | None = None
     leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
+    guarded: Reader | None = None
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def looked_at(self) -> Reader:
+        "Reader of the specific batches that the selector looks at."
+        return self.specific if self.guarded is None else self.guarded
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."
@@ -137,7 +149,7 @@ class Experiment(NamedTuple):
 # %% ../../nbs/train/experiment.ipynb #eaeb1e67
 def first_batches(experiment: Experiment) -> tuple[Batch, Batch]:
     "The generic and the specific batch of the first step."
-    both = experiment.generic.at(0, 1), experiment.specific.at(0, 1)
+    both = experiment.generic.at(0, 1), experiment.looked_at.at(0, 1)
     return jax.tree.map(lambda x: x[0], both)
 
 # %% ../../nbs/train/experiment.ipynb #x0000003
