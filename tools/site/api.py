@@ -20,6 +20,7 @@ ITEM = re.compile(r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*
 NOTEBOOK = re.compile(r"File to edit: (?:\.\./)*nbs/([\w/]+)\.ipynb")
 ROOMS = {
     "method": "Weighting networks, filters, rules, selectors, baselines, and what `check` measures",
+    "corpus": "Choosing records of a corpus, on one machine or many",
     "scorers": "A number for each generic example, before training",
     "data": "Sources, readers, the split, the cache and its rows",
     "models": "Blocks, and the models of the experiments",
@@ -265,14 +266,15 @@ def pages(package: Package, anchors: dict[str, set[str]]) -> dict[str, str]:
     by_room: dict[str, list[Name]] = {}
     for name in names:
         by_room.setdefault(name.module.split(".")[0], []).append(name)
-    found = {f"{room}.md": room_page(room, of, anchors) for room, of in by_room.items()}
+    order = sorted(by_room, key=lambda room: [*ROOMS, room].index(room))
+    found = {f"{room}.md": room_page(room, by_room[room], anchors) for room in order}
     top, text = package.top(), "`import adaptive_dist as ad` gives these.\n\n"
     by_name = {n.name: n for n in names}
     text += "".join(entry(by_name[n], anchors) for n in top if n in by_name)
     modules = [n for n in top if n not in by_name]
     text += "\nand the modules " + ", ".join(f"`ad.{m}`" for m in modules) + ".\n\n## By room\n\n"
-    rows = [[f"[{room}]({room}.md)", ROOMS.get(room, ""), str(len(of))]
-            for room, of in sorted(by_room.items(), key=lambda kv: [*ROOMS, kv[0]].index(kv[0]))]
+    rows = [[f"[{room}]({room}.md)", ROOMS.get(room, ""), str(len(by_room[room]))]
+            for room in order]
     text += table(("room", "what is there", "public names"), rows)
     text += "\n[Every setting](settings.md) that a run, a method or a scorer has, in tables.\n"
     index = front("Public names", "Every public name with its signature, by room")

@@ -79,9 +79,10 @@ def listed(entries: list) -> set[str]:
 def add_to_sidebar(contents: list, made: list[str]) -> None:
     "Put the pages of the reference and about the project into their sections."
     sections = {e["section"]: e["contents"] for e in contents if isinstance(e, dict)}
-    rooms = [f"reference/{room}.md" for room in api.ROOMS if f"reference/{room}.md" in made]
+    first = ["reference/index.md", "reference/settings.md"]
+    rooms = [n for n in made if n.startswith("reference/") and n not in first]
     names = {"section": "Public names by room", "contents": rooms}
-    sections["Reference"][:0] = ["reference/index.md", "reference/settings.md", names]
+    sections["Reference"][:0] = [*first, names]
     sections["About"] += [name for name in made if name.startswith("about/")]
 
 def write_pages(pages: Path, package: api.Package) -> list[str]:
