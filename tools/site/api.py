@@ -1,8 +1,8 @@
 """The reference: what the source says of public names, for the pages of the site.
 
-Signatures are those of the source, with the short type names it uses, a parameter on each line where
-one line is too short. A NamedTuple shows its fields, a configuration its settings, as tables. The
-pages of the reference list every public name of a room with its signature.
+Signatures are those of the source, with the short type names it uses, a parameter on each line
+where one line is too short. A NamedTuple shows its fields, a configuration its settings, as tables.
+The pages of the reference list every public name of a room with its signature.
 """
 import ast
 import functools
@@ -11,12 +11,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 WIDTH = 84
 SOURCE = re.compile(r"\[source\]\([^)]*/blob/[^/)]+/(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
 CODE = re.compile(r"```python\n.*?```", re.DOTALL)
-ITEM = re.compile(r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*(?:\n[ ]+\S.*)*)\n?",
-                  re.MULTILINE)
+ITEM = re.compile(
+    r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*(?:\n[ ]+\S.*)*)\n?",
+    re.MULTILINE)
 NOTEBOOK = re.compile(r"File to edit: (?:\.\./)*nbs/([\w/]+)\.ipynb")
 ROOMS = {
     "method": "Weighting networks, filters, rules, selectors, baselines, and what `check` measures",
@@ -49,7 +51,7 @@ def lines_of(text: str) -> list[bytes]:
     "The lines of a module, in which the positions of nodes count."
     return text.encode().split(b"\n")
 
-def source_of(node: ast.AST | None, text: str) -> str:
+def source_of(node: Any, text: str) -> str:
     "The source of a node as it is written; nothing for none."
     if not node: return ""
     if not hasattr(node, "lineno"): return ast.unparse(node)
@@ -67,24 +69,27 @@ def parameters(arguments: ast.arguments, text: str) -> list[str]:
 
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None]*(len(positional) - len(arguments.defaults)) + [*arguments.defaults]
-    found = [one(a, d) for a, d in zip(positional, defaults) if a.arg not in ("self", "cls")]
+    pairs = zip(positional, defaults, strict=True)
+    found = [one(a, d) for a, d in pairs if a.arg not in ("self", "cls")]
     if arguments.vararg:
         found.append(one(arguments.vararg, stars="*"))
     elif arguments.kwonlyargs:
         found.append("*")
-    found += [one(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults)]
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    found += [one(a, d) for a, d in named]
     return found + ([one(arguments.kwarg, stars="**")] if arguments.kwarg else [])
 
-def fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    "The fields that a class declares."
-    return [f for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
+def fields(node: ast.ClassDef) -> dict[str, ast.AnnAssign]:
+    "The fields that a class declares, by name."
+    return {f.target.id: f for f in node.body
+            if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)}
 
-def settings(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    "Those of its fields that are settings, which the command line knows."
-    return [f for f in fields(node) if isinstance(f.value, ast.Call)
-            and ast.unparse(f.value.func) in ("setting", "settings.setting")]
+def settings(node: ast.ClassDef) -> dict[str, ast.Call]:
+    "What says of its fields that they are settings, which the command line knows."
+    return {name: f.value for name, f in fields(node).items() if isinstance(f.value, ast.Call)
+            and ast.unparse(f.value.func) in ("setting", "settings.setting")}
 
-def is_record(node: ast.AST) -> bool:
+def is_record(node: Any) -> TypeGuard[ast.ClassDef]:
     "Whether a class is a NamedTuple or a dataclass, so that its fields are its parameters."
     return isinstance(node, ast.ClassDef) and bool(fields(node)) and (
         any(ast.unparse(b) == "NamedTuple" for b in node.bases)
@@ -96,7 +101,7 @@ def laid_out(start: str, given: list[str], end: str, width: float) -> str:
     if len(line) <= width: return line
     return f"{start}(\n" + "".join(f"    {p},\n" for p in given) + f"){end}"
 
-def signature(node: ast.AST, text: str, width: float = WIDTH) -> str:
+def signature(node: Any, text: str, width: float = WIDTH) -> str:
     "What to write to use a name, with types and defaults."
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         returns = f" -> {source_of(node.returns, text)}" if node.returns else ""
@@ -111,10 +116,10 @@ def signature(node: ast.AST, text: str, width: float = WIDTH) -> str:
     target = source_of(node.targets[0] if isinstance(node, ast.Assign) else node.target, text)
     return f"{target} = {value if len(value) <= 60 else value[:57] + '...'}"
 
-def in_index(node: ast.AST, text: str) -> str:
+def in_index(node: Any, text: str) -> str:
     "The signature that the index shows: of a record, its fields."
     if not is_record(node) or settings(node): return signature(node, text, width=math.inf)
-    return f"{node.name}({', '.join(f.target.id for f in fields(node))})"
+    return f"{node.name}({', '.join(fields(node))})"
 
 def summary(node: ast.AST) -> str:
     "The first line of its docstring, without links."
@@ -147,10 +152,10 @@ def field_table(node: ast.ClassDef, text: str) -> tuple[str, set[str]]:
     "The fields of a NamedTuple or dataclass, and which of them its docstring explains."
     said, _ = meanings(ast.get_docstring(node) or "")
     rows = []
-    for f in fields(node):
+    for name, f in fields(node).items():
         default = source_of(f.value, text)
-        rows.append([code(f.target.id), code(source_of(f.annotation, text)),
-                     code(default), said.get(f.target.id, "")])
+        rows.append([code(name), code(source_of(f.annotation, text)), code(default),
+                     said.get(name, "")])
     shown = [k for k in range(4) if k != 2 or any(row[2] for row in rows)]
     shown = [k for k in shown if k != 3 or any(row[3] for row in rows)]
     head = ("field", "type", "default", "what it is")
@@ -162,20 +167,18 @@ LIMITS = {"at_least": "at least", "at_most": "at most", "above": "above"}
 def settings_table(node: ast.ClassDef, text: str) -> str:
     "The settings of a configuration: flag, default, unit, meaning and limits."
     rows = []
-    for f in settings(node):
-        call = f.value
+    for name, call in settings(node).items():
         named = {k.arg: k.value for k in call.keywords}
         default, said = [*call.args, named.get("help")][:2]
-        try:
-            words = ast.literal_eval(said)
-        except ValueError:
+        if isinstance(said, ast.Constant):
+            words = str(said.value)
+        else:
             words = source_of(said, text)
         unit = re.search(r"\s*\(([^()]*)\)", words)
         meaning = words.replace(unit[0], "", 1) if unit else words
         limits = [f"{LIMITS[k]} {source_of(v, text)}" for k, v in named.items() if k in LIMITS]
-        shown = source_of(default, text)
-        rows.append([code(f.target.id), code(shown if shown != '""' else ""),
-                     unit[1] if unit else "", meaning + (f" ({', '.join(limits)})" if limits else "")])
+        meaning += f" ({', '.join(limits)})" if limits else ""
+        rows.append([code(name), code(source_of(default, text)), unit[1] if unit else "", meaning])
     return table(("setting", "default", "unit", "meaning"), rows)
 
 def assigned(node: ast.Assign) -> Iterator[tuple[ast.Name, ast.expr]]:
@@ -186,7 +189,8 @@ def assigned(node: ast.Assign) -> Iterator[tuple[ast.Name, ast.expr]]:
         elif isinstance(target, ast.Tuple):
             values = node.value.elts if isinstance(node.value, ast.Tuple) else []
             for k, name in enumerate(target.elts):
-                yield name, values[k] if values else node.value
+                if isinstance(name, ast.Name):
+                    yield name, values[k] if values else node.value
 
 class Package:
     "The modules of the package, parsed once."
@@ -196,14 +200,14 @@ class Package:
                       for p in sorted(folder.rglob("*.py"))}
         self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
 
-    def defined(self, file: str) -> dict[str, ast.AST]:
-        "What a module defines, by name."
-        found: dict[str, ast.AST] = {}
+    def defined(self, file: str) -> dict[str, Any]:
+        "What a module defines, by name: a node of its syntax tree."
+        found: dict[str, Any] = {}
         for node in self.trees[file].body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 found.setdefault(node.name, node)
             elif isinstance(node, ast.AnnAssign):
-                found[node.target.id] = node
+                found[ast.unparse(node.target)] = node
             elif isinstance(node, ast.Assign):
                 found |= {name.id: ast.Assign([name], value) for name, value in assigned(node)}
         return found
@@ -211,8 +215,8 @@ class Package:
     def at(self, file: str, line: int) -> ast.AST | None:
         "The function or class that begins at a line; its decorators belong to it."
         for node in ast.walk(self.trees.get(file, ast.Module([], []))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                if line in (node.lineno, *(d.lineno for d in node.decorator_list)): return node
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef): continue
+            if line in (node.lineno, *(d.lineno for d in node.decorator_list)): return node
         return None
 
     def public(self) -> Iterator[Name]:
@@ -243,7 +247,7 @@ def documented(markdown: str, package: Package) -> str:
     if settings(node): return f"{markdown.rstrip()}\n\n{settings_table(node, text)}"
     rows, explained = field_table(node, text)
     if explained:
-        names = {f.target.id for f in fields(node)}
+        names = {*fields(node)}
         markdown = ITEM.sub(
             lambda m: "" if set(re.findall(r"`(\w+)", m["heads"])) <= names else m[0], markdown)
     return f"{markdown.rstrip()}\n\n{rows}"

@@ -49,7 +49,8 @@ NOT_FOUND = """\
 body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem }
 @media (prefers-color-scheme: dark) { body { background: #222; color: #fff } a { color: #8ab4f8 } }
 </style></head><body><h1>There is no such page</h1><p>It may have moved:
-<a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p></body></html>
+<a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p>
+</body></html>
 """
 ABOUT = {
     "CHANGELOG.md": ("changelog", "Changelog", "What is new, version by version"),
@@ -200,7 +201,8 @@ def own_scripts(site: Path) -> None:
         if page.with_name(twin).exists():
             head += f'<link rel="alternate" type="text/markdown" href="{twin}">'
         if 'class="code-fold"' in text:
-            text = text.replace('id="quarto-content" class="', 'id="quarto-content" class="results ', 1)
+            start = 'id="quarto-content" class="'
+            text = text.replace(start, f"{start}results ", 1)
         text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 
