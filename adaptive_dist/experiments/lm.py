@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.corpora import PILE_SETS
 from ..data.leaks import Shingling
@@ -31,8 +30,9 @@ from ..method import weighting as weightings
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
+from ..models.adapters import AdapterConfig
 from ..models.byte_convolution import convolution_init, convolution_loss
-from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
+from ..models.byte_transformer import ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
@@ -43,9 +43,10 @@ from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
+from .text_model import StartConfig, text_model
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
-def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]]:
+def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
     "The loss of each text in nats per byte, as a function of parameters, batch and key."
     def loss(params: Params, batch: Batch,
              key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
@@ -53,7 +54,7 @@ def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]
     return loss
 
 # %% ../../nbs/experiments/lm.ipynb #223237da
-def lm_task(model: ByteTransformer) -> Task:
+def lm_task(model: Any) -> Task:
     r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte; a key turns dropout on."
     return same_loss(text_loss_of(model))
 
@@ -85,13 +86,15 @@ class LMConfig(TaskConfig):
     weighting: TextWeightingConfig = field(default_factory=TextWeightingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources; `UsageError` for one out of reach."
         return fingerprints_of(self.data, "text")
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
-def byte_loss(model: ByteTransformer, batch: int = 64) -> Callable[[Params, Rows], float]:
+def byte_loss(model: Any, batch: int = 64) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
 
     Every byte counts the same. It is compiled once, for sets of any size.
@@ -109,17 +112,12 @@ def byte_judge(width: int) -> Judge:
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 def lm_components(config: LMConfig) -> TaskComponents:
     "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
-    size = config.model
-    if size.width % size.heads:
-        raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
-    if size.attention == "cudnn" and size.attention_dropout:
-        raise UsageError(f"--attention cudnn cannot drop weights: leave out --attention-dropout "
-                         f"{size.attention_dropout}, or choose --attention xla")
-    model = ByteTransformer(size)
+    found = text_model(config.start, config.model, config.adapters)
+    model, row = found.model, jnp.zeros((1, config.model.length), jnp.uint8)
     loss = byte_loss(model)
     return TaskComponents(
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting),
-        init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
+        init_params=lambda key: model.init(key, row), load=found.load, files=found.files,
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: decode(row["tokens"]), judge=byte_judge,
         shingling=Shingling("tokens", 25, bytes=True),  # about five words

@@ -38,6 +38,7 @@ class DecoderConfig:
     - `activation`: of the MLP, by its published name
     - `tied`: the embedding also gives the logits
     - `start`: the token that stands before a text
+    - `offset`: by how much the numbers of a row are larger than their tokens; 1 where 0 is padding
     - `dtype`: precision of matrix products; none: that of the parameters
     - `remat`: activations of a block are computed again for its gradient
     - `attention`: kernel; `cudnn` has no forward mode
@@ -52,6 +53,7 @@ class DecoderConfig:
     activation: str
     tied: bool
     start: int
+    offset: int = 0
     dtype: Literal["float32", "bfloat16"] | None = None
     remat: bool = False
     attention: Literal["xla", "cudnn"] = "xla"
@@ -274,12 +276,18 @@ class Decoder(nn.Module):
         "Logits of the token after each of these."
         raise NotImplementedError
 
-    def __call__(self, tokens: Integer[Array, "batch length"],
+    def __call__(self, rows: Integer[Array, "batch length"],
                  deterministic: bool = True) -> Float[Array, "batch length words"]:
-        "Logits of each token, given those before it; there is nothing random about it."
+        """Logits of each number of a row, given those before it; there is nothing random about it.
+
+        Numbers that are no tokens, as that of padding, get -1e30.
+        """
         del deterministic
-        start = jnp.full((len(tokens), 1), self.config.start, jnp.int32)
-        return self.after(jnp.concatenate([start, tokens[:, :-1].astype(jnp.int32)], 1))
+        tokens = jnp.maximum(rows.astype(jnp.int32) - self.config.offset, 0)
+        start = jnp.full((len(rows), 1), self.config.start, jnp.int32)
+        logits = self.after(jnp.concatenate([start, tokens[:, :-1]], 1))
+        none = ((0, 0), (0, 0), (self.config.offset, 0))
+        return jnp.pad(logits, none, constant_values=-1e30) if self.config.offset else logits
 
 # %% ../../nbs/models/decoder.ipynb #fb03d614
 class Gpt2Attention(nn.Module):
