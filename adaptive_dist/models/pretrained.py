@@ -90,7 +90,7 @@ def module_shapes(module: Decoder) -> dict[tuple[str, ...], Any]:
 
 def outputs_first(path: tuple[str, ...], family: Family) -> bool:
     "Whether the file has a parameter the other way round."
-    return family.outputs_first and path[-1] == "kernel"
+    return path[-1] == "kernel" and (family.outputs_first or path[0] == "lm_head")
 
 # %% ../../nbs/models/pretrained.ipynb #708c178b
 def matched(found: Mapping[str, StoredTensor], family: Family, config: DecoderConfig,
@@ -136,7 +136,7 @@ def stored_kind(values: Mapping[str, Any]) -> str:
 # %% ../../nbs/models/pretrained.ipynb #dcaa11ee
 def planned_tensors(params: Params, family: Family, kind: str) -> dict[str, PlannedTensor]:
     "A decoder's parameters as files have them, each fetched from the devices when it is written."
-    def plan(path: tuple[str, ...], x: Array) -> PlannedTensor:
+    def plan(path: tuple[str, ...], x: Any) -> PlannedTensor:
         turned = outputs_first(path, family)
         def value() -> np.ndarray:
             numbers = np.asarray(x)

@@ -28,6 +28,8 @@ LONG = dict(rope_type="llama3", rope_theta=500_000., factor=8., low_freq_factor=
 WINDOW = dict(num_key_value_heads=2, sliding_window=5)
 MODELS = {
     "gpt2": ("GPT2Config", dict(vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64)),
+    "gpt2 untied": ("GPT2Config", dict(vocab_size=61, n_embd=32, n_layer=1, n_head=4,
+                                       n_positions=64, tie_word_embeddings=False)),
     "grouped": ("LlamaConfig", dict(num_key_value_heads=2)),
     "tied, biased": ("LlamaConfig", dict(num_key_value_heads=1, tie_word_embeddings=True,
                                          head_dim=16, attention_bias=True, mlp_bias=True)),
