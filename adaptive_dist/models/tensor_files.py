@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'NAMES', 'WANTED', 'StoredTensor', 'header_of', 'file_tensors', 'folder_tensors', 'PlannedTensor',
-           'write_tensors', 'divided', 'write_folder', 'model_folder']
+           'packed_header', 'write_tensors', 'divided', 'write_folder', 'model_folder']
 
 # %% ../../nbs/models/tensor_files.ipynb #46eacbff
 import json
@@ -123,8 +123,8 @@ class PlannedTensor(NamedTuple):
         return int(np.prod(self.shape, dtype=np.int64))*np.dtype(TYPES[self.kind]).itemsize
 
 # %% ../../nbs/models/tensor_files.ipynb #533c5ba5
-def write_tensors(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
-    "Write a safetensors file, one tensor after another; the file is whole, or as it was."
+def packed_header(planned: Mapping[str, PlannedTensor]) -> bytes:
+    "What stands before the numbers in a file of these tensors."
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}  # without it some refuse the file
     at = 0
     for name, tensor in planned.items():
@@ -133,9 +133,14 @@ def write_tensors(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
         at += tensor.nbytes
     raw = json.dumps(header).encode()
     raw += b" "*(-len(raw) % 8)  # numbers begin at a multiple of eight bytes
+    return len(raw).to_bytes(8, "little") + raw
+
+# %% ../../nbs/models/tensor_files.ipynb #7866c8b8
+def write_tensors(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
+    "Write a safetensors file, one tensor after another; the file is whole, or as it was."
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
-        file.write(len(raw).to_bytes(8, "little") + raw)
+        file.write(packed_header(planned))
         for tensor in planned.values():
             value = np.ascontiguousarray(tensor.value(), TYPES[tensor.kind])
             file.write(value.reshape(-1).view(np.uint8).data)
