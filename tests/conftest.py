@@ -5,6 +5,7 @@ follows from the text, such as a commit, and starts none after so many seconds.
 """
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     return tmp_path
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    "Double precision, for derivatives that are compared with finite differences."
+    import jax
+    with jax.enable_x64(True):
+        yield
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Any:

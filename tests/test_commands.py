@@ -33,6 +33,8 @@ OTHERS = {
     "pins/bin/pip freeze": "lists that environment",
     "pins/bin/pip check": "checks that environment",
     "python3 -m venv pins": "makes that environment",
+    ".venv/bin/pip install -U \"jax[": "installs JAX for an accelerator",
+    ".venv/bin/python -c \"import jax": "lists an accelerator",
     "git clone": "needs the published repository",
 }
 # Pages whose commands are tested elsewhere, and where:

@@ -24,9 +24,10 @@ from ..config.errors import UsageError
 from ..config.settings import result_settings, setting
 from . import split as splitting
 from .account import Account, LeftOut
-from .cache import ReadingConfig, accounted, cache_root, cached, digest
+from .cache import accounted, cache_root, cached, digest
 from .embedded.pairs import Pair, single_spaced
 from .formats import CANNOT_BE_READ, Row, made_of, named
+from .leaks import ComparedConfig
 from .places import nonempty
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
@@ -48,7 +49,7 @@ class CleaningConfig:
 
 # %% ../../nbs/data/pairs.ipynb #b5f19d01
 @dataclass(frozen=True)
-class PairsConfig(ReadingConfig):
+class PairsConfig(ComparedConfig):
     "Where parallel text comes from, and how it is cleaned, split and cut."
     generic: str = setting(
         "embedded", "generic pairs: embedded[:NAME], hub:NAME[:CONFIG[:SPLIT]], "
@@ -281,7 +282,7 @@ def pairs_digest(config: PairsConfig, length: int) -> str:
     sources = [fingerprint_of(parse_source(getattr(config, name), "pairs"), config.verify)
                for name in named if getattr(config, name)]
     shape = {name: value for name, value in result_settings(config).items()
-             if name not in (*named, "specific_size")}
+             if name not in (*named, "specific_size", "near_duplicates")}
     return digest({"pairs": 3, "length": length, "sources": sources,
                    "tokenizers": metadata.version("tokenizers"), **shape})
 

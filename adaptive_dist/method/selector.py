@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
-           'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told', 'adaptive', 'dds',
-           'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'descend',
-           'algorithm_step', 'make_step']
+           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told',
+           'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys',
+           'descend', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -91,6 +91,27 @@ def uniform(*, batch_size: int) -> Selector:
     def select(state: tuple[()], key: PRNGKeyArray, big_batch: Batch) -> Selection:
         return uniform_rows(key, big_batch, batch_size)
     return stateless(select)
+
+# %% ../../nbs/method/selector.ipynb #19abe234
+def with_uniform(selector: Selector, *, share: float, batch_size: int) -> Selector:
+    """The selector, but a share of each batch, rounded to whole rows, is drawn with equal chances.
+
+    Those rows may have been picked, too. Raises `ValueError` for a share that leaves nothing to
+    the selector, or is not there after rounding.
+    """
+    count = round(share*batch_size)
+    if not 0 < count < batch_size:
+        raise ValueError(f"share={share!r} of {batch_size} rows is {count}: choose one between")
+
+    def select(state: Any, key: PRNGKeyArray, big_batch: Batch) -> Selection:
+        for_pick, for_rest = jax.random.split(key)
+        picked, weights = selector.select(state, for_pick, big_batch)
+        rest = uniform_rows(for_rest, big_batch, count).picked
+        kept = weights[:-count]*(1 - count/batch_size)/weights[:-count].sum()
+        return Selection(jnp.concatenate([picked[:-count], rest]),
+                         jnp.concatenate([kept, jnp.full(count, 1/batch_size)]))
+
+    return selector._replace(select=select)
 
 # %% ../../nbs/method/selector.ipynb #628bed01
 class SelectorState(NamedTuple):

@@ -197,8 +197,11 @@ def read_params(found: Pretrained, wanted: Params) -> Params:
     return {"params": unflatten_dict(read)}
 
 # %% ../../nbs/models/pretrained.ipynb #6d5cbea0
-def gpt2_values(config: ByteTransformerConfig, vocabulary: int) -> dict[str, Any]:
-    "What `config.json` says of a byte transformer; `UsageError` for one that is no GPT-2."
+def gpt2_values(config: ByteTransformerConfig, vocabulary: int, start: int = 0) -> dict[str, Any]:
+    """What `config.json` says of a byte transformer with so many numbers in its rows.
+
+    `start` is the token that stands before a text. Raises `UsageError` for one that is no GPT-2.
+    """
     if config.positions != "learned":
         raise UsageError(f"--positions {config.positions}: no published layout has these; only "
                          "learned ones can be written")
@@ -206,7 +209,7 @@ def gpt2_values(config: ByteTransformerConfig, vocabulary: int) -> dict[str, Any
         "model_type": "gpt2", "architectures": ["GPT2LMHeadModel"], "dtype": "float32",
         "vocab_size": vocabulary, "n_embd": config.width, "n_inner": config.mlp_width,
         "n_layer": config.layers, "n_head": config.heads, "n_positions": config.length,
-        "layer_norm_epsilon": 1e-6, "bos_token_id": 0, "eos_token_id": 0,
+        "layer_norm_epsilon": 1e-6, "bos_token_id": start, "eos_token_id": start,
         "activation_function": "relu" if config.activation == "relu" else "gelu_new",
         "tie_word_embeddings": True}
 
@@ -222,12 +225,16 @@ def gpt2_block(block: Mapping[str, Any]) -> dict[str, Any]:
         "attn": {"c_attn": layer(qkv.reshape(width, -1)), "c_proj": layer(out.reshape(-1, width))},
         "mlp": {"c_fc": block["mlp_in"], "c_proj": block["mlp_out"]}}
 
-def gpt2_params(params: Params) -> Params:
-    "Parameters of a byte transformer as those of a GPT-2."
+def gpt2_params(params: Params, offset: int = 0) -> Params:
+    """Parameters of a byte transformer as those of a GPT-2.
+
+    Where the numbers of its rows are larger than tokens by an `offset`, those below come last.
+    """
     own = params["params"]
+    rows = jnp.roll(own["embedding"]["embedding"], -offset, axis=0)
     blocks = {name.replace("block", "h"): gpt2_block(block) for name, block in own.items()
               if name.startswith("block_")}
-    return {"params": {"wte": own["embedding"], "wpe": {"embedding": own["position"]},
+    return {"params": {"wte": {"embedding": rows}, "wpe": {"embedding": own["position"]},
                        "ln_f": own["norm_out"], **blocks}}
 
 # %% ../../nbs/models/pretrained.ipynb #8fe0b2fd

@@ -39,7 +39,8 @@ def _without_tracebacks() -> Iterator[None]:
 def _quiet_about_closed_loops(hook: Callable[[Any], None]) -> Callable[[Any], None]:
     "The same hook for exceptions that nobody can catch, but for those of a closed event loop."
     def quiet(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value): hook(unraisable)
+        if "Event loop is closed" in str(unraisable.exc_value): return
+        hook(unraisable)
     return quiet
 
 # %% ../../nbs/train/checkpoint.ipynb #ce47c4f9

@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
 from ..data.leaks import Shingling
-from ..data.split import Split
+from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, check_task
@@ -49,6 +49,7 @@ class TaskComponents(NamedTuple):
       shapes, types and placements of `wanted`
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
+    - `bytes_per_token(rows)`: of text, where losses are per byte and a token is not one
     - `shingling`: what documents are compared by, to count test documents that
       [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     """
@@ -66,6 +67,7 @@ class TaskComponents(NamedTuple):
     shingling: Shingling | None = None
     text: Callable[[Rows], str] | None = None
     load: Callable[[PRNGKeyArray, Params], Params] | None = None
+    bytes_per_token: Callable[[Rows], float] | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):
@@ -107,6 +109,9 @@ class Experiment(NamedTuple):
       score only rows that it has prepared
     - `probe`: looks at the selector on held-out rows while it trains, if it has anything to show
     - `leaks()`: counts of test documents that stand in the training data, if they can be told
+    - `guarded`: specific batches with held-out generic rows at their end, for the selector, if the
+      generic loss is [guarded](guard.ipynb)
+    - `targets`: the specific sets, if there are [several](../data/targets.ipynb)
     - `load(key, wanted)`: as the task's components have it
     - `groups`: which of `labels` a row counts for, by its label, where they are not the same
     - `fingerprints`: of the data, by the flag that names them; with others a run does not go on
@@ -135,6 +140,13 @@ class Experiment(NamedTuple):
     groups: Int[np.ndarray, " all"] | None = None
     leaks: Callable[[], dict[str, dict[str, Any]]] | None = None
     load: Callable[[PRNGKeyArray, Params], Params] | None = None
+    guarded: Reader | None = None
+    targets: tuple[Target, ...] = ()
+
+    @property
+    def looked_at(self) -> Reader:
+        "Reader of the specific batches that the selector looks at."
+        return self.specific if self.guarded is None else self.guarded
 
     def put(self, batches: Batch) -> Batch:
         "Stacked batches, each device with its share of the rows of each of them."
@@ -143,7 +155,7 @@ class Experiment(NamedTuple):
 # %% ../../nbs/train/experiment.ipynb #eaeb1e67
 def first_batches(experiment: Experiment) -> tuple[Batch, Batch]:
     "The generic and the specific batch of the first step."
-    both = experiment.generic.at(0, 1), experiment.specific.at(0, 1)
+    both = experiment.generic.at(0, 1), experiment.looked_at.at(0, 1)
     return jax.tree.map(lambda x: x[0], both)
 
 # %% ../../nbs/train/experiment.ipynb #x0000003
@@ -167,7 +179,7 @@ def first_state(seed: int, experiment: Experiment, params: Params) -> TrainState
     return init_state(params, experiment.selector, experiment.optimizer, generic,
                       for_selector=for_selector, for_steps=for_steps)
 
-# %% ../../nbs/train/experiment.ipynb #e0c52e77
+# %% ../../nbs/train/experiment.ipynb #3a74ff60
 def begin(seed: int, experiment: Experiment) -> tuple[TrainState, Step]:
     """The state before the first step, from random parameters, and the step itself.
 
@@ -176,7 +188,7 @@ def begin(seed: int, experiment: Experiment) -> tuple[TrainState, Step]:
     params = jax.jit(experiment.init_params)(start_keys(seed)[0])
     return first_state(seed, experiment, params), step_of(experiment)
 
-# %% ../../nbs/train/experiment.ipynb #73c60105
+# %% ../../nbs/train/experiment.ipynb #31eb3392
 def wanted_state(experiment: Experiment) -> TrainState:
     "Shapes, types and placements of a run's training state; nothing is computed."
     like = jax.eval_shape(lambda: begin(0, experiment)[0])
@@ -186,7 +198,7 @@ def wanted_state(experiment: Experiment) -> TrainState:
 
     return jax.tree.map(placed, like, state_shardings(experiment.mesh, like))
 
-# %% ../../nbs/train/experiment.ipynb #467945b7
+# %% ../../nbs/train/experiment.ipynb #300a6c7f
 def start(seed: int, experiment: Experiment) -> TrainState:
     """The training state before the first step, each device with its part of it.
 

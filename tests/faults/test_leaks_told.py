@@ -36,6 +36,27 @@ def test_a_run_tells_of_near_copies_in_training(capsys):
     assert said in Path("out/selection.html").read_text()
 
 
+def test_near_copies_can_be_left_out_of_the_test(capsys):
+    "The same training, and losses on the other test documents alone."
+    with Path("g.jsonl").open("a") as file:  # half of them stand in it, too
+        for text in Path("s.txt").read_text().split("\n\n")[::2]:
+            file.write(json.dumps({"text": text[:-8] + "as it is", "label": "copies"}) + "\n")
+    told, dropped = small_run("told", *LONG), small_run("out", *LONG, "--near-duplicates", "drop")
+    assert main(told) == 0 and main(dropped) == 0
+    leaks, before = result("out")["leaks"]["specific_test"], result("told")["leaks"]
+    assert {**before["specific_test"], "left_out": True} == leaks and leaks["rate"] > 0
+    assert "and were left out of the test" in capsys.readouterr().out
+    assert result("out")["specific_loss"] != result("told")["specific_loss"]
+    assert (result("out")["validation_specific_loss"]
+            == result("told")["validation_specific_loss"])
+
+
+def test_a_test_of_near_copies_alone_is_refused(capsys):
+    plant_copies()
+    assert main(small_run("out", *LONG, "--near-duplicates", "drop")) == 2
+    assert "all specific test documents stand in the training data" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_comparison_tells_of_near_copies_in_training():
     plant_copies()

@@ -3,15 +3,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_rules import float64, tanh_network
+from test_rules import tanh_network
 
 from adaptive_dist.method import probes
 from adaptive_dist.method.check.estimates import mean_gradient
 from adaptive_dist.method.probes import HeldOut, Said
 from adaptive_dist.method.rules import Equation
-
-__all__ = ["float64"]  # the fixture
-
 
 @pytest.fixture
 def network(float64):

@@ -14,12 +14,6 @@ from adaptive_dist.method.weighting import bag_of_tokens, causal_cnn, mlp
 from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig
 from adaptive_dist.models.layers import nats_per_token
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def tanh_network(key, rows=12, specific_rows=7):
     "A smooth two-layer regression with a generic and a specific batch, in float64."
     k = jax.random.split(key, 6)

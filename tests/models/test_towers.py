@@ -25,12 +25,6 @@ SMALL = TowersConfig(layers=1, width=16, heads=2, patch=4, text_layers=1, text_w
                      embedding=8, shift=1, flip=False, contrast=.1, dtype="float32")
 
 
-@pytest.fixture
-def float64():
-    with jax.enable_x64(True):
-        yield
-
-
 def rows(count, classes=0, seed=0, size=8, length=6):
     "Random pairs, or classified pictures if there are classes."
     rng = np.random.default_rng(seed)

@@ -29,6 +29,48 @@ WIDE = """[...document.querySelectorAll('body *')].filter(e => {
         if (getComputedStyle(p).overflowX != 'visible') return false;
     return true}).map(e => e.tagName + ' ' + e.textContent.trim().slice(0, 40))"""
 
+# Text of less contrast than 4.5, or 3 where it is large (WCAG 2.1, 1.4.3)
+FAINT = r"""(() => {
+  const parse = s => {
+    const m = s.match(/[\d.]+/g).map(Number);
+    return [m[0], m[1], m[2], m[3] ?? 1];
+  };
+  const over = (a, b) => [0, 1, 2].map(k => a[k]*a[3] + b[k]*(1 - a[3])).concat(1);
+  const linear = x => x <= .03928 ? x/12.92 : ((x + .055)/1.055)**2.4;
+  const light = c => [.2126, .7152, .0722].reduce((sum, w, k) => sum + w*linear(c[k]/255), 0);
+  const faint = new Set(), walker = document.createTreeWalker(document.body, 4);
+  while (walker.nextNode()) {
+    const e = walker.currentNode.parentElement, text = walker.currentNode.data.trim();
+    const style = getComputedStyle(e);
+    if (!text || !e.getClientRects().length || style.visibility != 'visible') continue;
+    if (e.closest('script, style, svg, .katex-mathml')) continue;
+    const layers = [], front = parse(style.color);
+    for (let p = e; p; p = p.parentElement) {
+      front[3] *= getComputedStyle(p).opacity;
+      layers.unshift(parse(getComputedStyle(p).backgroundColor));
+    }
+    if (!front[3]) continue;
+    const back = layers.reduce((below, layer) => over(layer, below), [255, 255, 255, 1]);
+    const [a, b] = [light(over(front, back)), light(back)].sort((x, y) => y - x);
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
+    if ((a + .05)/(b + .05) < (large ? 3 : 4.5)) faint.add(`${style.color} ${text.slice(0, 30)}`);
+  }
+  return [...faint].slice(0, 5);
+})()"""
+# Tables wider than the box they stand in, which does not say that it scrolls
+HIDDEN = """[...document.querySelectorAll('main table')].filter(t => {
+    let p = t.parentElement;
+    while (getComputedStyle(p).overflowX == 'visible' && p.tagName != 'MAIN') p = p.parentElement;
+    return t.scrollWidth > p.clientWidth + 1 && !p.classList.contains('scrolls')
+}).map(t => t.textContent.trim().slice(0, 40))"""
+NAMELESS = """[...document.querySelectorAll('main img:not([alt])')]
+    .map(i => i.src.slice(0, 40))"""
+# Code of the first screen of which the ends of lines cannot be seen
+CLIPPED = """[...document.querySelectorAll('main pre')].filter(p =>
+    p.getBoundingClientRect().top < innerHeight && p.scrollWidth > p.clientWidth + 1)
+    .map(p => p.textContent.trim().slice(0, 40))"""
+
 @pytest.fixture
 def tab() -> Iterator[Tab]:
     with browser.browser() as found:
@@ -44,6 +86,10 @@ def ugly(tab: Tab, url: str) -> list[str]:
     found = [f"sticks out: {e}" for e in tab.evaluate(WIDE)]
     found += [f"formula: {e}" for e in tab.evaluate(failed)]
     found += [f"picture: {e}" for e in tab.evaluate(missing)]
+    found += [f"no description: {e}" for e in tab.evaluate(NAMELESS)]
+    found += [f"faint: {e}" for e in tab.evaluate(FAINT)]
+    found += [f"hidden columns: {e}" for e in tab.evaluate(HIDDEN)]
+    found += [f"clipped code: {e}" for e in tab.evaluate(CLIPPED)]
     found += [f"loads {u}" for u in sorted(tab.requested()) if not u.startswith((url, "data:"))]
     return found + [f"script: {e}" for e in tab.errors()]
 
@@ -53,6 +99,11 @@ def test_what_is_ugly_is_found(tab: Tab, tmp_path: Path) -> None:
         "sticks out": '<p style="width: 2000px">long</p>',
         "formula": '<span class="katex-error" title="x">y</span>',
         "picture": '<img src="gone.png">', "script": "<script>nothing.at.all</script>",
+        "no description": '<main><img src="data:,"></main>',
+        "faint": '<p style="color: #aaa">grey on white</p>',
+        "hidden columns": '<main><div style="overflow: auto"><table style="width: 2000px"><tr>'
+                          "<td>x</td></tr></table></div></main>",
+        "clipped code": '<main><pre style="overflow: auto">' + "long "*200 + "</pre></main>",
         "loads": '<img src="http://127.0.0.1:9/x.png">'}
     for name, part in parts.items():
         (tmp_path/f"{name}.html").write_text(f'<link rel="icon" href="data:,"><p>{part}</p>')
@@ -87,14 +138,27 @@ def test_pages_read_well_on_a_phone_and_at_a_desk(tab: Tab, tmp_path: Path) -> N
             tab.screenshot(tmp_path/f"{name.replace('/', '_')}-{width}-{shade}.png", whole=True)
     assert not {at: faults for at, faults in found.items() if faults}
 
-def test_search_finds_a_page(tab: Tab) -> None:
+FIRST = {
+    "gpu": "guides/gpu_and_tpu.html", "cite": "guides/citing.html",
+    "flax": "guides/your_model.html#flax-nnx", "pytorch": "guides/your_trainer.html",
+    "glossary": "guides/glossary.html", "which method": "guides/which_method.html",
+    "anograd": "method/selector.html#anograd", "make_step": "method/selector.html#make_step",
+    "own data": "guides/your_own_data.html", "damping_of": "train/rule_methods.html#damping_of",
+    "changelog": "about/changelog.html", "quickstart": "guides/quickstart.html"}
+
+def test_search_finds_words_and_names_first_and_can_be_read(tab: Tab) -> None:
+    links = "[...document.querySelectorAll('.smalldocs-search-results a')].map(a => a.href)"
     with served(ROOT/"_docs") as url:
-        tab.look(1280, 900)
-        tab.open(f"{url}/index.html")
-        tab.evaluate("document.querySelector('input[type=search]').focus()")
-        tab.call("Input.insertText", text="Anograd")
-        links = "[...document.querySelectorAll('.smalldocs-search-results a')].map(a => a.href)"
-        assert "rules.html" in str(tab.wait(f"{links}[0] && {links}"))
+        for dark in (False, True):
+            tab.look(1280, 900, dark)
+            found = {}
+            for words in FIRST:
+                tab.open(f"{url}/index.html?{dark}{words.replace(' ', '-')}")
+                tab.evaluate("document.querySelector('input[type=search]').focus()")
+                tab.call("Input.insertText", text=words)
+                found[words] = tab.wait(f"{links}[0]").removeprefix(f"{url}/")
+                assert not tab.evaluate(FAINT), words
+            assert found == FIRST
 
 def free_port() -> int:
     with socket.socket() as free:

@@ -4,8 +4,8 @@
 
 Slow cells run too. A notebook that fails is left as it was, the others are still run, and the exit
 status is 1. Cleaning is nbdev's (execution counts, cell metadata, memory addresses), and then what
-it leaves: warnings and progress bars (all that goes to stderr), and notebook metadata other than
-the kernel.
+it leaves: warnings and progress bars (all that goes to stderr), notebook metadata other than the
+kernel, and a last cell that calls nbdev_export(), which `make export` does and no reader wants.
 """
 import argparse
 import os
@@ -34,6 +34,7 @@ def clean(path: Path) -> bool:
     "Remove noise from a notebook; tell whether there was any."
     before = path.read_text(encoding="utf-8")
     nb = read_nb(path)
+    nb.cells = [cell for cell in nb.cells if "nbdev.nbdev_export()" not in cell.source]
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs

@@ -1,10 +1,14 @@
 """Build the site into _docs/ without Quarto: nbdev makes the pages, smalldocs the site.
 
-What is added to their work: the sidebar lists only notebooks that exist; mathematics is drawn by a
-copy of KaTeX (from npm; failing that it is shown as TeX), text in the reader's own fonts; links to
-the reference and to source code stay inside the site. What check_site.py finds is an error: a
-traceback, a broken link, an unresolved reference, a request to another host.
+What is added to their work: the sidebar lists only notebooks that exist; the reference shows the
+source's signatures, fields and settings, and has an index (api.py); pages of results are folded
+(reader.py); search goes by words (search.js); mathematics is drawn by a copy of KaTeX (from npm;
+failing that it is shown as TeX), text in the reader's own fonts; links to the reference and to
+source code stay inside the site. What check_site.py finds is an error: a traceback, a broken link,
+an unresolved reference, a request to another host.
 """
+import html
+import json
 import os
 import re
 import shutil
@@ -13,7 +17,9 @@ import sys
 import tarfile
 from pathlib import Path
 
+import api
 import jinja2
+import reader
 import yaml
 from check_site import Site
 from nbdev.config import get_config
@@ -32,10 +38,24 @@ SOURCE = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>{{ name }}</title><style>
 body { margin: 1rem } pre { overflow-x: auto } {{ light|safe }}
+pre .linenos { color: inherit !important; opacity: .75 }
 @media (prefers-color-scheme: dark) {
 body { background: #0d1117; color: white } {{ dark|safe }} }
 </style></head><body><h1>{{ name }}</h1>{{ lines|safe }}</body></html>
 """
+NOT_FOUND = """\
+<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width"><title>Not found</title><style>
+body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem }
+@media (prefers-color-scheme: dark) { body { background: #222; color: #fff } a { color: #8ab4f8 } }
+</style></head><body><h1>There is no such page</h1><p>It may have moved:
+<a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p></body></html>
+"""
+ABOUT = {
+    "CHANGELOG.md": ("changelog", "Changelog", "What is new, version by version"),
+    "CONTRIBUTING.md": ("contributing", "Contributing", "How to change the package"),
+    "LICENSE": ("licence", "Licence", "Apache License 2.0")}
+VARIANT = re.compile(r"(?<=<td>)[\w ]+(?:\+ ?\w+=[^<]*)+(?=</td>)")  # soba+damping=1 in a table
 EXPECTED = ("output-file is not read", "format commonmark is not built")  # meant for Quarto
 
 def existing(entries: list, missing: list[str]) -> list:
@@ -56,7 +76,32 @@ def listed(entries: list) -> set[str]:
     "All notebooks of a sidebar."
     return set().union(*(listed(e["contents"]) if isinstance(e, dict) else {e} for e in entries))
 
-def write_config(pages: Path) -> None:
+def add_to_sidebar(contents: list, made: list[str]) -> None:
+    "Put the pages of the reference and about the project into their sections."
+    sections = {e["section"]: e["contents"] for e in contents if isinstance(e, dict)}
+    rooms = [f"reference/{room}.md" for room in api.ROOMS if f"reference/{room}.md" in made]
+    names = {"section": "Public names by room", "contents": rooms}
+    sections["Reference"][:0] = ["reference/index.md", "reference/settings.md", names]
+    sections["About"] += [name for name in made if name.startswith("about/")]
+
+def write_pages(pages: Path, package: api.Package) -> list[str]:
+    "Rewrite processed notebooks for readers, and add pages that are made; those, by name."
+    anchors = {}
+    for path in sorted(pages.rglob("*.ipynb")):
+        name = path.relative_to(pages).with_suffix("").as_posix()
+        guide = name.startswith(("guides/", "experiments/"))
+        anchors[name] = reader.for_readers(path, guide, package)
+    blob = f"{get_config().git_url}/blob/{get_config().branch}/"
+    made = {f"reference/{name}": text for name, text in api.pages(package, anchors).items()}
+    made |= {f"about/{name}.md": reader.page_of(ROOT/file, title, said, blob)
+             for file, (name, title, said) in ABOUT.items()}
+    for name, text in made.items():
+        (pages/name).parent.mkdir(exist_ok=True)
+        (pages/name).write_text(text, encoding="utf-8")
+    shutil.copy(ROOT/"nbs/favicon.svg", pages)
+    return [*made]
+
+def write_config(pages: Path, made: list[str]) -> None:
     "The site's configuration beside the processed notebooks."
     config = yaml.safe_load((ROOT/"_quarto.yml").read_text())
     missing: list[str] = []
@@ -68,6 +113,7 @@ def write_config(pages: Path) -> None:
     others = written - listed(sidebar["contents"])
     if others:
         print(f"not in the sidebar of _quarto.yml: {', '.join(sorted(others))}")
+    add_to_sidebar(sidebar["contents"], made)
     whole = {**config, "metadata-files": ["nbdev.yml"]}
     (pages/"_quarto.yml").write_text(yaml.safe_dump(whole, sort_keys=False))
 
@@ -104,7 +150,7 @@ def katex(site: Path) -> bool:
 def source_pages(site: Path, package: Path) -> None:
     "A page per module and per file of tests, with a line number to link to."
     light, dark = (HtmlFormatter(style=style, linenos="inline", lineanchors="L")
-                   for style in ("friendly", "github-dark"))
+                   for style in ("xcode", "github-dark"))
     styles = {"light": light.get_style_defs(".highlight"),
               "dark": dark.get_style_defs(".highlight")}
     template = jinja2.Environment(autoescape=True).from_string(SOURCE)
@@ -141,6 +187,34 @@ def inside(site: Path, own_katex: bool) -> None:
         text = re.sub(r"@import url\([^)]*//[^)]*\);", "", style.read_text(encoding="utf-8"))
         style.write_text(text, encoding="utf-8")
 
+def own_scripts(site: Path) -> None:
+    "Search by words in place of Fuse, the sidebar and wide tables; pages of results are marked."
+    shutil.copy(ROOT/"tools/site/reader.js", site/"site_libs")
+    shutil.copy(ROOT/"tools/site/search.js", site/"site_libs/fuse/fuse.min.js")
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        up = "../"*(len(page.relative_to(site).parts) - 1)
+        twin = f"{page.stem}.llms.md"
+        head = f'<script src="{up}site_libs/reader.js" defer></script>'
+        if page.with_name(twin).exists():
+            head += f'<link rel="alternate" type="text/markdown" href="{twin}">'
+        if 'class="code-fold"' in text:
+            text = text.replace('id="quarto-content" class="', 'id="quarto-content" class="results ', 1)
+        text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
+        page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
+
+DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)"')
+
+def search_index(site: Path) -> None:
+    "Pages are found by the line below their title, too."
+    index = site/"search.json"
+    entries = json.loads(index.read_text(encoding="utf-8"))
+    for entry in entries:
+        if not entry["section"]:
+            found = DESCRIPTION.search((site/entry["href"]).read_text(encoding="utf-8"))
+            entry["about"] = html.unescape(found[1]) if found else ""
+    index.write_text(json.dumps(entries, ensure_ascii=False), encoding="utf-8")
+
 def main() -> int:
     os.chdir(ROOT)
     config = get_config()
@@ -148,15 +222,21 @@ def main() -> int:
     pages = proc_nbs(force=True, n_workers=2)
     for table in pages.glob("experiments/results/*/*.md"):
         table.unlink()  # read by the pages, and none themselves
-    write_config(pages)
+    package = api.Package(config.lib_path)
+    write_config(pages, write_pages(pages, package))
     faults = render(pages)
     site = pages/config.doc_path.name
     if site.exists():
+        own_scripts(site)
+        search_index(site)
         source_pages(site, config.lib_path)
         own_katex = katex(site)
         if not own_katex:
             print("KaTeX could not be had from npm: the pages show mathematics as TeX")
         inside(site, own_katex)
+        home = f"{config.doc_host}{config.doc_baseurl}/index.html"
+        page = jinja2.Environment(autoescape=True).from_string(NOT_FOUND)
+        (site/"404.html").write_text(page.render(home=home, name=config.title), encoding="utf-8")
         faults += Site(site).faults()
         shutil.rmtree(config.doc_path, ignore_errors=True)
         shutil.move(site, config.doc_path)
