@@ -6,7 +6,7 @@
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
            'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -44,7 +44,7 @@ from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
-from .text_model import StartConfig, check_start, text_model, with_own_tokenizer
+from .text_model import StartConfig, check_start, save_text_model, text_model, with_own_tokenizer
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
@@ -395,11 +395,16 @@ _studies_of_authors: Mapping[str, Study] = {
     for target in PUBLISHED}
 
 # %% ../../nbs/experiments/lm.ipynb #l0000001
+def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
+    "Write the model of a run in the layout of Hugging Face; what it is, in words."
+    return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
+
+# %% ../../nbs/experiments/lm.ipynb #945e4332
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
-    build_synthetic=synthetic_lm, costs=LM_COSTS)
+    build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

@@ -160,7 +160,8 @@ def test_logits_are_those_of_a_forward_pass_in_numpy(published):
 
 def test_tensors_have_published_names(published):
     _, values, tensors = published
-    first = {"gpt2": "transformer.h.0.mlp.c_fc.weight", "qwen2": "model.layers.0.self_attn.q_proj.bias",
+    first = {"gpt2": "transformer.h.0.mlp.c_fc.weight",
+             "qwen2": "model.layers.0.self_attn.q_proj.bias",
              "qwen3": "model.layers.1.self_attn.k_norm.weight"}
     assert first.get(values["model_type"], "model.layers.0.mlp.gate_proj.weight") in tensors
     assert ("lm_head.weight" in tensors) != values.get("tie_word_embeddings",

@@ -22,7 +22,8 @@ LLAMA_1B = {
     "num_key_value_heads": 8, "head_dim": 64, "max_position_embeddings": 131_072,
     "tie_word_embeddings": True, "rms_norm_eps": 1e-5, "rope_theta": 500_000.}
 ROWS, LENGTH = 4, 1_024  # of each device
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+FLAGS = ("--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+         "--xla_cpu_enable_concurrency_optimized_scheduler=false")  # ordered to save memory
 METHODS = [("uniform", None), ("uniform", 16), ("anograd", 16), ("soba", 16), ("soba", None)]
 
 def hollow_checkpoint(folder: Path) -> None:
@@ -83,8 +84,9 @@ def measure(method: str, rank: int | None, devices: int) -> dict[str, Any]:
         hollow_checkpoint(folder)
         found = sizes(experiment_of(folder, method, rank, devices))
     total = sum(found.values())
-    return {"devices": devices, "method": method, "rank": rank or "", "rows": ROWS, "length": LENGTH,
-            **{part: round(value, 3) for part, value in found.items()}, "total": round(total, 3)}
+    return {"devices": devices, "method": method, "rank": rank or "", "rows": ROWS,
+            "length": LENGTH, **{part: round(value, 3) for part, value in found.items()},
+            "total": round(total, 3)}
 
 def main() -> None:
     "Add the rows that are missing, each from a process of its own."
@@ -99,9 +101,9 @@ def main() -> None:
         write_csv(RESULTS, [*found, measure(method, int(rank) or None, int(devices))])
         return
     for devices in arguments.devices.split(","):
-        flags = f"--xla_force_host_platform_device_count={devices} {QUICK}"
+        flags = f"--xla_force_host_platform_device_count={devices} {FLAGS}"
         here = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        known = [(row["method"], row["rank"], str(row["devices"]))
+        known = [(row["method"], str(row["rank"] or ""), str(row["devices"]))
                  for row in (read_csv(RESULTS) if RESULTS.exists() else [])]
         for method, rank in METHODS:
             if (method, str(rank or ""), devices) in known: continue
