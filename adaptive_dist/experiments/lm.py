@@ -161,7 +161,7 @@ def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
         show=lambda row: tokens.decode(row["tokens"]),
         judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
         text=lambda rows: tokens.decode(rows["tokens"].ravel()))
-    return found._replace(**of, files={**begun.files, **of.get("files", {})})
+    return found._replace(**of | {"files": {**begun.files, **of.get("files", {})}})
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -399,7 +399,7 @@ def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool)
     "Write the model of a run in the layout of Hugging Face; what it is, in words."
     return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
 
-# %% ../../nbs/experiments/lm.ipynb #945e4332
+# %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
