@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 'losses_in_words', 'unnamed_target', 'notes_on',
-           'run_command', 'check_command', 'report_command', 'score_command', 'variant_hint', 'targets_of', 'add_study',
-           'add_grid', 'compare_parser', 'compare_command', 'make_parent', 'bench_settings', 'bench_command',
-           'demo_command', 'translate_lines', 'translate_command', 'stage_params', 'weights_command']
+           'run_command', 'check_command', 'report_command', 'corpus_settings', 'not_yet', 'score_parser',
+           'score_command', 'select_command', 'export_command', 'variant_hint', 'targets_of', 'add_study', 'add_grid',
+           'compare_parser', 'compare_command', 'make_parent', 'bench_settings', 'bench_command', 'demo_command',
+           'translate_lines', 'translate_command', 'stage_params', 'weights_command']
 
 # %% ../nbs/commands.ipynb #k0000003
 import itertools
@@ -23,7 +24,7 @@ import jax
 from .config.arguments import Parser, add_settings, from_arguments, parse_settings
 from .config.errors import UsageError
 from .config.files import user_path, write_json
-from .config.settings import nested_settings, settings
+from .config.settings import change, nested_settings, settings
 from .data.leaks import about_leaks
 from .experiments.registry import load_task
 from .report.bench import bench, costs
@@ -154,22 +155,94 @@ def report_command(argv: Sequence[str]) -> None:
     note = f" ({without} without scores or checkpoint: metrics only)" if without else ""
     print(f"report: {out}{note}")
 
-# %% ../nbs/commands.ipynb #k0000008
-def score_command(argv: Sequence[str]) -> None:
-    "`adaptive-dist score RUN_FOLDER [DATA]`: what a run makes of each generic example."
-    parser = Parser("adaptive-dist score", description=(
-        "Write the scores that a finished run gives to each example to a Parquet file."))
-    parser.add_argument("folder", type=path_argument,
-                        help="folder of a run whose method gives scores")
+# %% ../nbs/commands.ipynb #7eb7375c
+def corpus_settings(parser: Parser, preset: Any, method: str,
+                    argv: Sequence[str]) -> tuple[Any, Any, dict[str, Any]]:
+    "What flags say of records and of what scores them, of the division, and the values of all."
+    from adaptive_dist.corpus.cluster import ClusterConfig
+    from adaptive_dist.corpus.plan import named_method
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_settings(parser, ClusterConfig())
+    config = change(preset, **named_method(method))
+    config, arguments = parse_settings(parser, config, argv, without=("scorer", "scored_by"))
+    return config, from_arguments(ClusterConfig(), arguments), arguments
+
+# %% ../nbs/commands.ipynb #1e1df4e1
+def not_yet(cluster: Any, out: Path) -> str:
+    "What is said where the result is not there yet, since other tasks have to end before."
+    if cluster.task is None:
+        return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the same "
+                f"command writes {out}")
+    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same command "
+            f"without --task writes {out}")
+
+# %% ../nbs/commands.ipynb #599d2471
+def score_parser() -> Parser:
+    "The parser of `score`, but for the settings."
+    parser = Parser("adaptive-dist score", allow_abbrev=False, description=(
+        "Write the scores that a run or a scorer gives to each example to a Parquet file."))
+    parser.add_argument("by", metavar="scorer", help=(
+        "folder of a run whose method gives scores, or of an exported scorer; with DATA also the "
+        "name of a scorer"))
     parser.add_argument("data", nargs="?",
-                        help="text to score, as --generic takes it [the run's own generic text]")
+                        help="text to score, as --generic takes it [the run's own generic data]")
     parser.add_argument("--out", type=path_argument, default=Path("scores.parquet"),
                         help="Parquet file [scores.parquet]")
-    parser.add_argument("--text", action="store_true", help="write the text of each example too")
+    parser.add_argument("--text", action="store_true",
+                        help="write the text of each example of a run too")
+    return parser
+
+# %% ../nbs/commands.ipynb #k0000008
+def score_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist score SCORER [DATA]`: what a run or a scorer makes of each example."
+    from adaptive_dist.corpus import run_scorer, select
+    from adaptive_dist.corpus.plan import ScoringConfig, named_method
+    first = argv[0] if argv and not argv[0].startswith("-") else "ngram"
+    config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
+    by, out, data, text = (given[name] for name in ("by", "out", "data", "text"))
+    count: int | None
+    if data is None and not run_scorer.is_run(by):
+        raise UsageError(f"{by} is no run, which has data of its own: name the text to score, too")
+    if data is None or text or not run_scorer.travels(by):
+        count = export_scores(path_argument(by), load_task, out, data, text)
+    else:
+        count = select.score_records(data, change(config, **named_method(by)), out, cluster,
+                                     not given["quiet"])
+    print(not_yet(cluster, out) if count is None else f"{count} scores: {out}")
+
+# %% ../nbs/commands.ipynb #00385bcd
+def select_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist select SOURCE ...`: the records that a target wants, whole, in a file."
+    from adaptive_dist.corpus import choice, select
+    parser = Parser("adaptive-dist select", allow_abbrev=False, description=(
+        "Write the records of a corpus that a target wants to a file, whole, with id, score and "
+        "weight, and a page about them."))
+    parser.add_argument("--method", default="ngram", help=(
+        "what gives records their scores: the name of a scorer, the folder of a run or of an "
+        "exported scorer, or a Parquet file with id and score [ngram]"))
+    method = known(parser, argv).method
+    parser.add_argument("source", help="text to select from, as --generic takes it")
+    parser.add_argument("--out", type=path_argument, default=Path("picked.parquet"), help=(
+        "file of the records: .parquet, .arrow, .jsonl, .jsonl.zst or .jsonl.gz [picked.parquet]"))
+    config, cluster, given = corpus_settings(parser, choice.SelectConfig(), method, argv)
+    command = shlex.join(["adaptive-dist", "select", *argv])
+    found = select.select_records(given["source"], config, given["out"], cluster, command,
+                                  not given["quiet"])
+    print(found or not_yet(cluster, given["out"]))
+
+# %% ../nbs/commands.ipynb #31542f37
+def export_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist export RUN`: the weighting network of a run as a scorer that travels."
+    from adaptive_dist.corpus import run_scorer
+    parser = Parser("adaptive-dist export", allow_abbrev=False, description=(
+        "Write the weighting network of a run to a folder, as a scorer that needs neither the run "
+        "nor its data."))
+    parser.add_argument("run", type=path_argument, help="folder of a run on texts")
+    parser.add_argument("--out", type=path_argument, default=Path("scorer"),
+                        help="folder of the scorer [scorer]")
     arguments = parser.parse_args(argv)
-    count = export_scores(arguments.folder, load_task, arguments.out, arguments.data,
-                          arguments.text)
-    print(f"{count} scores: {arguments.out}")
+    run_scorer.export_network(arguments.run, arguments.out)
+    print(f"scorer: {arguments.out}")
 
 # %% ../nbs/commands.ipynb #k0000014
 OF_VARIANTS = ("method", "method_settings")  # what variants say for themselves

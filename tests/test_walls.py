@@ -15,11 +15,13 @@ ALLOWED: dict[str, set[str]] = {  # the rooms that each room may import from, be
     "method": set(),
     "data": {"config", "method"},
     "models": {"config", "method", "data.vocabulary"},
-    "scorers": {"config", "data"},
+    "scorers": {"config", "method", "data"},
     "train": {"config", "method", "data", "scorers"},
     "report": {"config", "method", "data", "train"},
     "experiments": {"config", "method", "data", "models", "train", "report"},
-    "commands": {"config", "method", "data", "models", "train", "report", "experiments"},
+    "corpus": {"config", "method", "data", "scorers", "train", "report", "experiments"},
+    "commands": {
+        "config", "method", "data", "models", "train", "report", "experiments", "corpus"},
     "cli": {"config", "experiments", "commands"},
 }
 FRONT = ""  # adaptive_dist/__init__.py, which shows the method; only the command line looks at it

@@ -38,11 +38,12 @@ EXTRA_OF = {
     "flax": "train", "grain": "train", "jinja2": "train", "matplotlib": "train",
     "orbax": "train", "tensorboardX": "train", "tqdm": "train",
     "pyarrow": "train", "upath": "train",
-    "datasets": "data", "huggingface_hub": "data",
-    "sacrebleu": "mt", "tokenizers": "mt",
+    "datasets": "data", "huggingface_hub": "data", "tokenizers": "data",
+    "sacrebleu": "mt",
     "PIL": "vision",
     "polib": "embedded-mt",
     "resvg_py": "embedded-vision",
+    "datatrove": "cluster",
 }
 
 def missing_extra(error: ModuleNotFoundError) -> UsageError | None:

@@ -28,9 +28,9 @@ class Source(Protocol):
         """The rows, in the same order each time, as a lazy stream, and what cannot be used.
 
         `columns` are those that are looked at. For text they are the text, the label and the id;
-        for pairs the two languages, label and id; for images picture, caption, label and id. A row
-        without a label has its source's. Raises `UsageError`, when the stream gets there, for what
-        cannot be reached at all.
+        for pairs the two languages, label and id; for images picture, caption, label and id. With
+        `*` behind them a row has all others, too. A row without a label has its source's. Raises
+        `UsageError`, when the stream gets there, for what cannot be reached at all.
         """
         ...
 

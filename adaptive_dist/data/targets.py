@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEIGHTED', 'named_weights', 'rows_of', 'spread', 'first_of_each', 'with_targets', 'mean_over_targets',
-           'loss_by_target', 'systematic_counts', 'TargetBatches', 'specific_batches']
+           'loss_by_target', 'in_other_units', 'systematic_counts', 'TargetBatches', 'specific_batches']
 
 # %% ../../nbs/data/targets.ipynb #b9dae285
 import functools
@@ -91,6 +91,15 @@ def loss_by_target(loss: Callable[[Any, Rows], float], targets: Sequence[Target]
 
     return losses
 
+# %% ../../nbs/data/targets.ipynb #4e32f5d3
+def in_other_units(found: Mapping[str, Any], ratio: Callable[[Rows], float], rows: Rows,
+                   targets: Sequence[Target]) -> float:
+    "The specific loss in a unit of which `ratio` says what it is in the loss's own, by rows."
+    if not targets: return found["specific_loss"]*ratio(rows)
+    each = [found["target_loss"][target.name]*ratio(rows_of(rows, k))
+            for k, target in enumerate(targets)]
+    return mean_over_targets(each, targets)
+
 # %% ../../nbs/data/targets.ipynb #1774e900
 def systematic_counts(share: Float[np.ndarray, " targets"], size: int,
                       start: float) -> Int[np.ndarray, " targets"]:
@@ -124,7 +133,7 @@ class TargetBatches(Batches):
     def rows(self, step: int) -> Int[np.ndarray, " batch"]:
         "Row numbers of the batch of a step."
         start = np.random.default_rng((*self.seed, step)).random()
-        counts = systematic_counts(self.share, self.batch_size, start)
+        counts = systematic_counts(self.share, self.batch_size, start).tolist()
         return np.concatenate([self.rows_of_target(k, step, n) for k, n in enumerate(counts)])
 
 # %% ../../nbs/data/targets.ipynb #56a99a2a

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['BYTES', 'HUB_NAME', 'Tokens', 'ByteTokens', 'cut_numbers', 'bytes_between', 'Subwords', 'first_characters',
-           'train_subwords', 'from_hub', 'find_tokenizer', 'load_subwords', 'spelled', 'letters_of_bytes', 'byte_table']
+           'train_subwords', 'from_hub', 'find_tokenizer', 'load_subwords', 'letters_of_bytes', 'spelled', 'byte_table']
 
 # %% ../../nbs/data/tokens.ipynb #7185f0ef
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Integer, UInt8
@@ -23,6 +23,7 @@ from .places import one_line
 from .table import Rows
 
 # %% ../../nbs/data/tokens.ipynb #779bf78e
+@runtime_checkable
 class Tokens(Protocol):
     """How texts become rows of numbers, and rows texts.
 
@@ -189,19 +190,19 @@ def load_subwords(named: str) -> Subwords:
         fix = "name a tokenizer.json of the package tokenizers"
         raise UsageError(f"--tokenizer {named} is no tokenizer ({one_line(e)}): {fix}") from None
 
-# %% ../../nbs/data/tokens.ipynb #547c737c
-def spelled(token: str, letters: dict[str, int]) -> bytes:
-    "The bytes that a token stands for; `letters` are those of a byte-level tokenizer."
-    if letters and all(c in letters for c in token): return bytes(letters[c] for c in token)
-    if re.fullmatch("<0x[0-9A-F]{2}>", token): return bytes([int(token[3:5], 16)])
-    return token.replace("▁", " ").encode("utf-8", "replace")
-
 # %% ../../nbs/data/tokens.ipynb #d4b016d7
 def letters_of_bytes() -> dict[str, int]:
     "The byte that each letter of a byte-level tokenizer stands for."
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [k for k in range(256) if k not in plain]
     return {chr(k): k for k in plain} | {chr(256 + n): k for n, k in enumerate(others)}
+
+# %% ../../nbs/data/tokens.ipynb #547c737c
+def spelled(token: str, letters: dict[str, int]) -> bytes:
+    "The bytes that a token stands for; `letters` are those of a byte-level tokenizer."
+    if letters and all(c in letters for c in token): return bytes(letters[c] for c in token)
+    if re.fullmatch("<0x[0-9A-F]{2}>", token): return bytes([int(token[3:5], 16)])
+    return token.replace("▁", " ").encode("utf-8", "replace")
 
 # %% ../../nbs/data/tokens.ipynb #74aba9b0
 def byte_table(tokens: Subwords, width: int = 16) -> UInt8[np.ndarray, "tokens width"]:

@@ -404,7 +404,8 @@ LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
-    build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm)
+    build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
+    text_network=lambda config: (config.weighting.weighting_network, config.model.length))
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

@@ -13,12 +13,13 @@ from .scorer import Items, NoScorerSettings, Pool, ScoreItems, Scorer
 
 # %% ../../nbs/scorers/controls.ipynb #67ae0946
 def fit_random(settings: NoScorerSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
-    "A uniform number for each item, the same whenever it is asked for again."
+    "A uniform number for each item, in the order in which items are asked for."
     rng = np.random.default_rng((seed, 1))
     return lambda items: rng.random(len(items))
 
 # %% ../../nbs/scorers/controls.ipynb #3ea3d816
-RANDOM = Scorer("a random number: training on a part of the pool", fit_random)
+RANDOM = Scorer("a random number: training on a part of the pool", fit_random, steady=False,
+                aims=False)
 
 # %% ../../nbs/scorers/controls.ipynb #5b844be0
 def fit_shortest(settings: NoScorerSettings, generic: Pool, specific: Pool,
@@ -29,4 +30,4 @@ def fit_shortest(settings: NoScorerSettings, generic: Pool, specific: Pool,
     return score
 
 # %% ../../nbs/scorers/controls.ipynb #bb8cb8af
-SHORTEST = Scorer("the shortest texts first", fit_shortest)
+SHORTEST = Scorer("the shortest texts first", fit_shortest, aims=False)

@@ -87,7 +87,8 @@ def fit_mixture(settings: MixtureSettings, generic: Pool, specific: Pool, seed: 
     return by_label(log_ratios(wanted, counts))
 
 # %% ../../nbs/scorers/mixture.ipynb #8709fc83
-MIXTURE = Scorer("fixed shares of the labels", fit_mixture, "log_weight", MixtureSettings)
+MIXTURE = Scorer("fixed shares of the labels", fit_mixture, "log_weight", MixtureSettings,
+                 aims=False)
 
 # %% ../../nbs/scorers/mixture.ipynb #33b33da6
 def fit_stratified(settings: NoScorerSettings, generic: Pool, specific: Pool,
@@ -98,4 +99,4 @@ def fit_stratified(settings: NoScorerSettings, generic: Pool, specific: Pool,
     return by_label(log_ratios(present/present.sum(), counts))
 
 # %% ../../nbs/scorers/mixture.ipynb #2716096f
-STRATIFIED = Scorer("each label as often as any other", fit_stratified, "log_weight")
+STRATIFIED = Scorer("each label as often as any other", fit_stratified, "log_weight", aims=False)

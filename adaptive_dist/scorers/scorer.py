@@ -118,11 +118,15 @@ class Scorer(NamedTuple):
     - `fit(settings, generic, specific, seed)`: a function that scores items
     - `kind`: whether scores are log-weights, which may be drawn from, or ranks
     - `settings`: dataclass of the settings that only this scorer has
+    - `steady`: whether an item has the same score whatever was scored before it
+    - `aims`: whether it looks at the specific set
     """
     doc: str
     fit: Callable[[Any, Pool, Pool, int], ScoreItems]
     kind: ScoreKind = "rank"
     settings: type = NoScorerSettings
+    steady: bool = True
+    aims: bool = True
 
 # %% ../../nbs/scorers/scorer.ipynb #cd9e8f49
 SCORERS: Mapping[str, str] = {

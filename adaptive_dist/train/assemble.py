@@ -19,7 +19,12 @@ from ..data.leaks import leaks_of
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.split import Split, Target
 from ..data.table import Rows
-from ..data.targets import loss_by_target, mean_over_targets, rows_of, specific_batches, spread
+from adaptive_dist.data.targets import (
+    in_other_units,
+    loss_by_target,
+    specific_batches,
+    spread,
+)
 from ..method.problem import Batch, Params, guarded
 from ..method.selector import Selector, with_uniform
 from .distributed import bounded_device_get, check_rows, make_mesh, scaled
@@ -38,18 +43,16 @@ def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted:
 
     Every token of the column `counted` weighs the same, padding (0) nothing.
     """
-    @jax.jit
-    def total(params: Params, columns: Batch, sizes: Any) -> Array:
-        return loss(params, columns) @ sizes
+    total = jax.jit(lambda params, columns, sizes: loss(params, columns) @ sizes)
 
     def mean(params: Params, rows: Rows) -> float:
         starts = range(0, len(rows), batch)
-        sizes = np.zeros(len(starts)*batch, int)  # nothing for rows that only fill the last block
-        sizes[:len(rows)] = (rows[counted] != 0).sum(1)
+        counts = (rows[counted] != 0).sum(1)
+        sizes = np.pad(counts, (0, len(starts)*batch - len(rows)))  # nothing for further rows
         sums = bounded_device_get(
             total(params, wrapped_block(rows, i, batch).columns, sizes[i:i + batch])
             for i in starts)
-        return float(sum(sums)/(per(rows) if per else sizes).sum())
+        return float(sum(sums)/(per(rows) if per else counts).sum())
 
     return mean
 
@@ -74,10 +77,7 @@ def per_token(components: TaskComponents, found: Mapping[str, Any], specific: Ro
     "Losses per byte in nats per token, too, where a token is not a byte."
     ratio = components.bytes_per_token
     if ratio is None: return {}
-    each = ([found["target_loss"][target.name]*ratio(rows_of(specific, k))
-             for k, target in enumerate(targets)] or [found["specific_loss"]*ratio(specific)])
-    mean = mean_over_targets(each, targets) if targets else each[0]
-    return {"specific_loss_per_token": mean,
+    return {"specific_loss_per_token": in_other_units(found, ratio, specific, targets),
             "generic_loss_per_token": found["generic_loss"]*ratio(generic)}
 
 # %% ../../nbs/train/assemble.ipynb #b0000004

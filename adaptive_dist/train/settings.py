@@ -9,7 +9,7 @@ __all__ = ['RunConfig', 'OptimizerConfig', 'inverse_sqrt', 'adam_of_model', 'Sel
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import jax.numpy as jnp
 import optax
@@ -74,7 +74,7 @@ class RunConfig:
         """
         return {}
 
-    def as_stored(self, folder: Path, other_data: bool) -> Self:
+    def as_stored(self, folder: Path, other_data: bool) -> Any:
         """The configuration, with what a run's folder keeps in place of what it was made from.
 
         `other_data` says that the run is asked about data that it was not trained with.

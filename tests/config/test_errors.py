@@ -46,7 +46,7 @@ def test_extras_bring_what_the_table_says(metadata: dict[str, Any]) -> None:
                for extra, lines in extras.items()}
     for module, extra in EXTRA_OF.items():
         assert PACKAGE_OF.get(module, module) in brought[extra], module
-    users = set(extras) - {"all", "dev", "licences"}
+    users = set(extras) - {"all", "dev", "licences", "cluster"}
     assert set().union(*(extras[e] for e in users)) == set(extras["all"])
 
 def test_a_run_says_what_is_not_installed(
