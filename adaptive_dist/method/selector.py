@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
-           'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told', 'adaptive', 'dds',
-           'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys', 'descend',
-           'algorithm_step', 'make_step']
+           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told',
+           'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys',
+           'descend', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
 from .problem import Batch, Params, Task, batch_rows, rows
-from .rules import Equation, Losses, Rule
+from .rules import Equation, Losses, Objective, Rule
 from .weighting import Alpha, Weighting, init_weighting, relative_entropy
 
 # %% ../../nbs/method/selector.ipynb #a3a6be61
@@ -92,6 +92,27 @@ def uniform(*, batch_size: int) -> Selector:
         return uniform_rows(key, big_batch, batch_size)
     return stateless(select)
 
+# %% ../../nbs/method/selector.ipynb #19abe234
+def with_uniform(selector: Selector, *, share: float, batch_size: int) -> Selector:
+    """The selector, but a share of each batch, rounded to whole rows, is drawn with equal chances.
+
+    Those rows may have been picked, too. Raises `ValueError` for a share that leaves nothing to
+    the selector, or is not there after rounding.
+    """
+    count = round(share*batch_size)
+    if not 0 < count < batch_size:
+        raise ValueError(f"share={share!r} of {batch_size} rows is {count}: choose one between")
+
+    def select(state: Any, key: PRNGKeyArray, big_batch: Batch) -> Selection:
+        for_pick, for_rest = jax.random.split(key)
+        picked, weights = selector.select(state, for_pick, big_batch)
+        rest = uniform_rows(for_rest, big_batch, count).picked
+        kept = weights[:-count]*(1 - count/batch_size)/weights[:-count].sum()
+        return Selection(jnp.concatenate([picked[:-count], rest]),
+                         jnp.concatenate([kept, jnp.full(count, 1/batch_size)]))
+
+    return selector._replace(select=select)
+
 # %% ../../nbs/method/selector.ipynb #628bed01
 class SelectorState(NamedTuple):
     """What a selector carries from step to step.
@@ -133,7 +154,8 @@ Learn = Callable[[SelectorState, PRNGKeyArray, Params, Batch, Batch],
                  tuple[SelectorState, SelectorInfo]]
 
 def make_learn(task: Task, weighting: Weighting, rule: Rule,
-               optimizer: optax.GradientTransformation, generic_rows: int) -> Learn:
+               optimizer: optax.GradientTransformation, generic_rows: int,
+               objective: Objective = rules.weighted_alignment) -> Learn:
     "Lines 3 and 5: an update of the weighting network by a rule, from `generic_rows` uniform rows."
     def learn(state: SelectorState, key: PRNGKeyArray, params: Params, big_batch: Batch,
               specific_batch: Batch) -> tuple[SelectorState, SelectorInfo]:
@@ -150,7 +172,7 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         scores, pull_back = jax.vjp(lambda alpha: weighting.score(alpha, batch), state.alpha)
         judged = rule.judge(state.rule, learnable, Losses(generic, specific, scores))
         alignments, rule_state, rule_info = judged
-        gradient, = pull_back(jax.grad(rules.weighted_alignment)(scores, alignments))
+        gradient, = pull_back(jax.grad(objective)(scores, alignments))
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.alpha)
         info = SelectorInfo(relative_entropy(scores), correlation(scores, -alignments),
                             optax.tree.norm(gradient), rule_info)
@@ -197,6 +219,7 @@ def adaptive(
     optimizer: optax.GradientTransformation | None = None,  # of the network: Adam at 1e-3
     filter: Filter = filtering.gumbel_top_k,
     start: int = 0,                     # steps before the network and the rule begin to learn
+    objective: Objective = rules.weighted_alignment,  # of scores and alignments, to be descended
 ) -> Selector:
     """Algorithm 1 of Grangier et al. 2024 with a rule and a filter of your choice.
 
@@ -226,7 +249,7 @@ def adaptive(
     def score(state: SelectorState, batch: Batch) -> Float[Array, " batch"]:
         return weighting.score(state.alpha, batch)
 
-    learn = make_learn(task, weighting, rule, optimizer, generic_rows)
+    learn = make_learn(task, weighting, rule, optimizer, generic_rows, objective)
     return Selector(init, select, at_intervals(learn, update_every, start), score,
                     network=lambda state: state.alpha, **told(rule, update_every))
 
@@ -234,7 +257,7 @@ def adaptive(
 def dds(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
-    filter: Filter = filtering.gumbel_top_k,
+    filter: Filter = filtering.gumbel_top_k, objective: Objective = rules.weighted_alignment,
     derivative: rules.Kind = "exact",   # the way to the alignments; see `rules.finite_difference`
     ema_decay: float = 0.,              # of a moving average of the specific gradient
 ) -> Selector:
@@ -245,13 +268,14 @@ def dds(
     """
     return adaptive(
         task, weighting, rules.dds_rule(derivative, ema_decay), batch_size=batch_size,
-        generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
+        generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter,
+        objective=objective)
 
 # %% ../../nbs/method/selector.ipynb #1f73cd52
 def anograd(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
-    filter: Filter = filtering.gumbel_top_k,
+    filter: Filter = filtering.gumbel_top_k, objective: Objective = rules.weighted_alignment,
     derivative: rules.Kind = "exact",   # the way to the alignments; see `rules.finite_difference`
     ema_decay: float = 0.,              # of moving averages of both gradients
 ) -> Selector:
@@ -262,13 +286,15 @@ def anograd(
     """
     return adaptive(
         task, weighting, rules.anograd_rule(derivative, ema_decay), batch_size=batch_size,
-        generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter)
+        generic_rows=generic_rows, update_every=update_every, optimizer=optimizer, filter=filter,
+        objective=objective)
 
 # %% ../../nbs/method/selector.ipynb #506bceb8
 def soba(
     task: Task, weighting: Weighting, *, batch_size: int, generic_rows: int | None = None,
     update_every: int = 1, optimizer: optax.GradientTransformation | None = None,
     filter: Filter = filtering.gumbel_top_k, start: int = 0,
+    objective: Objective = rules.weighted_alignment,
     hvp: rules.HVP = "exact",           # the way to the Hessian product
     damping: float = 0.,                # Tikhonov's lambda, in units of curvature
     v_optimizer: optax.GradientTransformation | float = 1e-2,  # a number: rate of plain SGD
@@ -284,7 +310,8 @@ def soba(
     frozen = None if v_freeze is None else -(-(v_freeze - start)//update_every)
     rule = rules.soba_rule(hvp, damping, v_optimizer, v_every, curvature_rows, frozen)
     return adaptive(task, weighting, rule, batch_size=batch_size, generic_rows=generic_rows,
-                    update_every=update_every, optimizer=optimizer, filter=filter, start=start)
+                    update_every=update_every, optimizer=optimizer, filter=filter, start=start,
+                    objective=objective)
 
 # %% ../../nbs/method/selector.ipynb #eb1b3ead
 class AlgorithmState(NamedTuple):

@@ -7,7 +7,7 @@ __all__ = ['ByteTransformerConfig', 'sinusoids', 'ByteTransformer', 'text_loss']
 
 # %% ../../nbs/models/byte_transformer.ipynb #bc11c366
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -27,7 +27,7 @@ class ByteTransformerConfig:
     width: int = setting(256, "residual stream (channels)", at_least=1)
     mlp_width: int = setting(1024, "hidden layer of the MLP (channels)", at_least=1)
     heads: int = setting(8, "attention heads, a divisor of the width (count)", at_least=1)
-    length: int = setting(256, "text length (bytes)", at_least=2)
+    length: int = setting(256, "text length (bytes; with a tokenizer its tokens)", at_least=2)
     dropout: float = setting(
         .1, "share of activations dropped in training (0 to 1)", at_least=0, at_most=.99)
     dtype: Literal["float32", "bfloat16"] = setting(
@@ -57,16 +57,22 @@ def sinusoids(length: int, width: int) -> Float[Array, "length width"]:
 
 # %% ../../nbs/models/byte_transformer.ipynb #0be11138
 class ByteTransformer(nn.Module):
-    "Logits of each byte, given those before it."
+    """Logits of each byte, given those before it; or of each token of a `vocabulary` with padding.
+
+    - `config`: its shape
+    - `vocabulary`: numbers that a row may hold (count)
+    """
     config: ByteTransformerConfig
+    vocabulary: int = 256
 
     @nn.compact
     def __call__(
         self, tokens: Integer[Array, "batch length"], deterministic: bool = True,
-    ) -> Float[Array, "batch length 256"]:
+    ) -> Float[Array, "batch length vocabulary"]:
         c = self.config
         scale = nn.initializers.normal(c.width**-.5)
-        embedding = nn.Embed(256, c.width, embedding_init=scale, dtype=c.dtype, name="embedding")
+        embedding = nn.Embed(
+            self.vocabulary, c.width, embedding_init=scale, dtype=c.dtype, name="embedding")
         before = jnp.pad(tokens.astype(jnp.int32)[:, :-1], ((0, 0), (1, 0)))
         x = embedding(before)
         if c.positions == "sinusoidal":
@@ -85,10 +91,12 @@ class ByteTransformer(nn.Module):
 
 # %% ../../nbs/models/byte_transformer.ipynb #3ed37da1
 def text_loss(
-    model: ByteTransformer, params: Params, tokens: Integer[Array, "batch length"],
+    model: Any, params: Params, tokens: Integer[Array, "batch length"],
     key: PRNGKeyArray | None = None,
 ) -> Float[Array, " batch"]:
-    """Loss of each text under a model in nats per byte; a key turns the model's dropout on.
+    """Loss of each text under a model in nats per byte or token; a key turns its dropout on.
+
+    The model is a byte transformer, or any other whose `apply` gives logits as it does.
 
     Source: Grangier et al. 2024, language modelling experiments.
     """

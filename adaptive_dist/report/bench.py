@@ -37,7 +37,7 @@ def step_costs(experiment: Experiment, state: TrainState, step: Step) -> dict[st
 def warm_chunk(experiment: Experiment, state: TrainState, step: Step,
                steps: int) -> Callable[[], float]:
     "A function that trains on for some steps and returns the seconds of one; it has run once."
-    batches = jax.device_put((experiment.generic.at(0, steps), experiment.specific.at(0, steps)))
+    batches = jax.device_put((experiment.generic.at(0, steps), experiment.looked_at.at(0, steps)))
     chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
     compiled = jax.jit(chunk, donate_argnums=0).lower(state, *batches, steps).compile()
 

@@ -63,13 +63,16 @@ def measured(result: Mapping[str, Any]) -> dict[str, Any]:
     "What a result adds to `results.csv`."
     tuned, target = result.get("fine_tuning") or {}, result.get("target_label")
     picked, base = result["picked_share"], result["base_share"]
-    known, leaks = target in base, result.get("leaks", {})
+    known = {target, *(t["label"] for t in result.get("targets", {}).values())} & base.keys()
+    leaks = result.get("leaks", {})
     further = {name: value for name, value in result.items()
                if isinstance(value, float) and name not in COLUMNS}
     return {**{name: result.get(name) for name in COLUMNS},
             "fine_tuning_step": tuned.get("step"),
-            "target_picked": picked[target] if known else None,
-            "target_base": base[target] if known else None,
+            "target_picked": sum(picked[label] for label in known) if known else None,
+            "target_base": sum(base[label] for label in known) if known else None,
+            **{f"{stage}target_loss/{name}": loss for stage in ("", "fine_tuned_")
+               for name, loss in result.get(f"{stage}target_loss", {}).items()},
             **{f"leak_rate/{name}": found["rate"] for name, found in leaks.items()},
             **{f"measure/{name}": value for name, value in further.items()},
             **{f"picked_share/{label}": share for label, share in picked.items()}}

@@ -88,7 +88,8 @@ def read_run(folder: Path | str) -> Finished:
 def finished_config(run: Finished, task: TaskSpec, **changes: Any) -> TaskConfig:
     "The run's configuration for the devices that are here, with settings changed."
     here = dict(mesh=None, coordinator=None, processes=None, process=None)
-    return change(from_nested(task.preset()[1], run.settings), **here, **changes)
+    config = change(from_nested(task.preset()[1], run.settings), **here, **changes)
+    return config.as_stored(run.folder, other_data=bool(changes))
 
 # %% ../../nbs/report/finished.ipynb #q0000010
 def finished_experiment(run: Finished, task: TaskSpec, **changes: Any) -> Experiment:

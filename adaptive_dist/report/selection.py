@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['OVERVIEW', 'SELECTION_NOTES', 'row_of', 'prepared_reader', 'next_picks', 'picks_as_text', 'latest_picks', 'Repeats',
            'repeats', 'taken', 'shares_over_time', 'draw_selection', 'selection_figure', 'overview_row', 'overview',
-           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'ask', 'probe_tables', 'about_left_out',
-           'selection_page', 'write_selection_report']
+           'agreement_table', 'examples_table', 'distinctly_named', 'Answers', 'vocabulary_of', 'ask', 'probe_tables',
+           'about_left_out', 'selection_page', 'write_selection_report']
 
 # %% ../../nbs/report/selection.ipynb #b5f98405
 import contextlib
@@ -243,15 +243,24 @@ class Answers(NamedTuple):
     varied: dict[str, Repeats]
     scores: dict[str, np.ndarray]
 
+# %% ../../nbs/report/selection.ipynb #8c5d4673
+def vocabulary_of(experiment: Experiment) -> dict[str, Sequence[str]]:
+    "What the numbers of rows mean: the files of a run that hold a vocabulary or a tokenizer."
+    return {name: lines for name, lines in experiment.files.items() if name.endswith(".json")}
+
 # %% ../../nbs/report/selection.ipynb #w0000022
 def ask(runs: Sequence[Finished], task: TaskSpec, sample: int, count: int) -> Answers:
     "Ask all runs that have a checkpoint and scores."
-    answers, rows, ids = Answers({}, {}, {}), None, list[str]()
+    answers, rows, ids, words = Answers({}, {}, {}), None, list[str](), list[Any]()
     for run in runs:
         found = finished.open_scores(run, task) if saved_steps(run.folder/"checkpoints") else None
         if found is None:
             continue
         config, data = finished.finished_config(run, task), data_of(found.experiment)
+        words = words or [run.folder, vocabulary_of(found.experiment)]
+        if words[1] != vocabulary_of(found.experiment):
+            raise UsageError(f"{run.folder} reads other tokens than {words[0]}: a report of its "
+                             "own for each")
         if rows is None:
             numbers = spaced_numbers(len(data.generic), sample)
             rows, ids = data.generic[numbers], data.ids("generic", numbers)

@@ -60,10 +60,16 @@ def fingerprints_of(data: Any, kind: str) -> dict[str, str]:
     `kind` is text, pairs or images. Files that are soon read are told by their contents. Raises
     `UsageError` for a source out of reach.
     """
-    from adaptive_dist.data.sources import fingerprint_of, parse_source  # not in the core
-    named = {flag(name): getattr(data, name) for name in ("generic", "specific")}
-    return {name: fingerprint_of(parse_source(text, kind), verify=soon_read(text))
-            for name, text in named.items()}
+    from adaptive_dist.data.places import digest_words  # not in the core
+    from adaptive_dist.data.sources import fingerprint_of, parse_source
+    from adaptive_dist.data.targets import named_weights
+
+    def fingerprint(text: str) -> str:
+        found = [fingerprint_of(parse_source(name, kind), verify=soon_read(name))
+                 for name in named_weights(text)]
+        return digest_words(found) if len(found) > 1 else found[0]
+
+    return {flag(name): fingerprint(getattr(data, name)) for name in ("generic", "specific")}
 
 # %% ../../nbs/train/folder.ipynb #f00000a7
 def check_same_data(out: Path, config: RunConfig, before: Mapping[str, str],

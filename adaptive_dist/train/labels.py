@@ -29,11 +29,11 @@ class LabelGroups(NamedTuple):
     of: Int[np.ndarray, " labels"]
 
 # %% ../../nbs/train/labels.ipynb #f4131ea0
-def label_groups(labels: Sequence[str], share: Sequence[float], target: str | None,
+def label_groups(labels: Sequence[str], share: Sequence[float], wanted: Sequence[str | None],
                  most: int = MOST_LABELS) -> LabelGroups | None:
-    "The `most` largest labels, the target among them, and all others as one; None if all fit."
+    "The `most` largest labels, the wanted among them, and all others as one; None if all fit."
     if len(labels) <= most: return None
-    order = sorted(range(len(labels)), key=lambda k: (labels[k] != target, -share[k]))
+    order = sorted(range(len(labels)), key=lambda k: (labels[k] not in wanted, -share[k]))
     kept = sorted(k for k in order[:most] if labels[k] != OTHER)
     of = np.full(len(labels), len(kept), np.int32)
     of[kept] = np.arange(len(kept))

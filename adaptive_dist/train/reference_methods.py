@@ -22,6 +22,7 @@ from ..config.errors import UsageError
 from ..config.settings import setting
 from ..data.readers import Batches, Joined
 from ..data.split import Split
+from ..data.targets import specific_batches
 from ..method import baselines, filtering, selector as selectors
 from ..method.selector import Selector
 from .checkpoint import load_state, saved_steps
@@ -55,8 +56,7 @@ class MixingSettings:
 # %% ../../nbs/train/reference_methods.ipynb #r0000009
 def mixed_reader(config: TaskConfig, data: Split) -> Joined:
     "Big batches of generic rows, each with a batch of specific ones at its end."
-    specific = Batches(data.specific_train, config.batch_size, seed=(config.seed, 2),
-                       name="specific training")
+    specific = specific_batches(data, config.batch_size, (config.seed, 2))
     return Joined(generic_reader(config, data), specific)
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000010

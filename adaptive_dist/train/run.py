@@ -6,8 +6,8 @@
 __all__ = ['RunSettings', 'Build', 'restore', 'restore_tuned', 'store_weighting', 'check_possible', 'device', 'peak_memory_bytes',
            'last_share', 'probe_memory', 'with_trace', 'chunks_of', 'show_progress', 'keep', 'fault_of', 'end_diverged',
            'written_record', 'take_note', 'train_stage', 'fine_tune_stage', 'costs_of', 'skipped_updates',
-           'result_of_run', 'write_result', 'run_stages', 'tell_left_out', 'write_beginning', 'built', 'find_devices',
-           'run']
+           'about_targets', 'result_of_run', 'write_result', 'run_stages', 'tell_left_out', 'write_beginning', 'built',
+           'find_devices', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -27,11 +27,12 @@ from ..config.files import read_json, user_path, write_json, write_lines
 from ..config.settings import change, check, nested_settings
 from ..data.account import left_out_line
 from ..data.memory import source_of
+from ..data.split import Target
 from ..method.problem import Params
 from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
-from .distributed import is_primary, place_state
-from .experiment import Experiment, begin, planned_step, step_of
+from .distributed import is_primary
+from .experiment import Experiment, planned_step, start, step_of, wanted_state
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
 from .health import DIVERGED, SKIPS, Diverged, Health
@@ -51,13 +52,7 @@ def restore(out: Path | str, experiment: Experiment, step: int | None = None) ->
 
     Raises `UsageError` if that is not there.
     """
-    like = jax.eval_shape(lambda: begin(0, experiment)[0])
-
-    def placed(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-    wanted = jax.tree.map(placed, like, distributed.state_shardings(experiment.mesh, like))
-    return load_state(Path(out)/"checkpoints", wanted, step)
+    return load_state(Path(out)/"checkpoints", wanted_state(experiment), step)
 
 # %% ../../nbs/train/run.ipynb #n0000001
 def restore_tuned(out: Path | str, experiment: Experiment, step: int | None = None) -> Params:
@@ -149,7 +144,7 @@ def chunks_of(config: RunConfig, experiment: Experiment, state: TrainState, out:
         step = loop.skipping(step)
     chunk = make_chunk(step, experiment.selector, len(experiment.labels), experiment.groups)
     look = experiment.probe.look if experiment.probe else None
-    chunks = train(state, chunk, experiment.generic, experiment.specific, steps=config.steps,
+    chunks = train(state, chunk, experiment.generic, experiment.looked_at, steps=config.steps,
                    log_every=config.log_every, labels=experiment.labels,
                    evaluate=experiment.evaluate, evaluate_every=config.evaluate_every,
                    probe=look, probe_every=config.probe_every or config.evaluate_every,
@@ -278,21 +273,31 @@ def skipped_updates(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     known = [r["skipped_updates"] for r in records if "skipped_updates" in r]
     return {"skipped_updates": sum(known)} if known else {}
 
+# %% ../../nbs/train/run.ipynb #5c255ca8
+def about_targets(targets: Sequence[Target], picked: Mapping[str, float],
+                  base: Mapping[str, float]) -> dict[str, Any]:
+    "What a result says of several targets: weight, label, and the label's share of the picked."
+    return {"targets": {target.name: {
+        "weight": target.weight, "label": target.label,
+        "picked_share": picked.get(target.label or ""), "base_share": base.get(target.label or "")}
+        for target in targets}} if targets else {}
+
 # %% ../../nbs/train/run.ipynb #n0000011
 def result_of_run(name: str, config: RunConfig, experiment: Experiment, out: Path,
                   losses: dict[str, Any], tuned: dict[str, Any],
                   costs: dict[str, float]) -> dict[str, Any]:
     "What `result.json` says: losses on test data, costs, picks, and how the examples were chosen."
     records = read_metrics(out)
-    seconds = records[-1]["seconds"]
+    seconds, picked = records[-1]["seconds"], last_share(records, config.steps)
     return {"task": name, "method": experiment.selector.name, "seed": config.seed,
             "steps": config.steps, **losses,
             "validation_specific_loss": records[-1]["specific_loss"], **tuned,
             "steps_per_second": config.steps/seconds, "seconds": seconds,
             "compile_seconds": records[0]["compile_seconds"], **costs,
             "peak_memory_bytes": peak_memory_bytes(), "device": device(),
-            "target_label": experiment.target, "picked_share": last_share(records, config.steps),
-            "base_share": experiment.base_share, **skipped_updates(records)}
+            "target_label": experiment.target, "picked_share": picked,
+            "base_share": experiment.base_share, **skipped_updates(records),
+            **about_targets(experiment.targets, picked, experiment.base_share)}
 
 # %% ../../nbs/train/run.ipynb #7047bd50
 def write_result(out: Path, result: Mapping[str, Any]) -> None:
@@ -309,8 +314,7 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     prepared = prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
     experiment = experiment._replace(generic=prepared.reader)
     saved = saved_steps(out/"checkpoints")
-    state = (restore(out, experiment) if saved
-             else place_state(experiment.mesh, begin(config.seed, experiment)[0]))
+    state = restore(out, experiment) if saved else start(config.seed, experiment)
     if config.steps not in saved:
         state = train_stage(config, experiment, state, out, progress)
     tuned = fine_tune_stage(config, experiment, out, state.params)

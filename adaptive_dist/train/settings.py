@@ -8,6 +8,7 @@ __all__ = ['RunConfig', 'OptimizerConfig', 'inverse_sqrt', 'adam_of_model', 'Sel
 # %% ../../nbs/train/settings.ipynb #s0000003
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -73,6 +74,14 @@ class RunConfig:
         """
         return {}
 
+    def as_stored(self, folder: Path, other_data: bool) -> Any:
+        """The configuration, with what a run's folder keeps in place of what it was made from.
+
+        `other_data` says that the run is asked about data that it was not trained with.
+        """
+        del folder, other_data
+        return self
+
 # %% ../../nbs/train/settings.ipynb #b0650ab4
 @dataclass(frozen=True)
 class OptimizerConfig:
@@ -103,6 +112,12 @@ class SelectionConfig:
     specific_batch: int | None = setting(
         None, "specific examples a rule looks at in a step (count); none: as many as the batch",
         at_least=1)
+    keep_general: float | None = setting(
+        None, "share of held-out generic examples among those, so that their loss is kept low, too "
+        "(0 to 1); none: no guard, 0: only what it is compared with", at_least=0, at_most=.95)
+    uniform_share: float = setting(
+        0., "share of each batch that is drawn with equal chances, whatever is picked (0 to 1)",
+        at_least=0, at_most=.95)
 
 # %% ../../nbs/train/settings.ipynb #f19373de
 @dataclass(frozen=True)

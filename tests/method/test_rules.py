@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.test_util import check_grads
 
-from adaptive_dist.method import rules
-from adaptive_dist.method.problem import random_quadratic, same_loss
+from adaptive_dist.method import rules, selector as selectors
+from adaptive_dist.method.problem import Task, random_quadratic, same_loss
 from adaptive_dist.method.rules import Losses, weighted_alignment
 from adaptive_dist.method.weighting import bag_of_tokens, causal_cnn, mlp
 from adaptive_dist.models.byte_transformer import ByteTransformer, ByteTransformerConfig
@@ -336,3 +337,32 @@ def test_same_loss_is_one_function():
     def loss(p, batch, key): return p*batch
     task = same_loss(loss)
     assert task.generic is task.specific is loss
+
+
+def test_the_squared_error_is_that_of_numpy_and_ignores_a_constant(float64):
+    scores, alignments = jax.random.normal(jax.random.key(0), (2, 9), jnp.float64)
+    a, s = np.array(alignments), np.array(scores)
+    wanted = (a.mean() - a)/a.std()
+    error = np.mean((s - s.mean() - wanted)**2)
+    np.testing.assert_allclose(rules.squared_error(scores, alignments), error, rtol=1e-4)
+    np.testing.assert_allclose(rules.squared_error(scores + 5, alignments), error, rtol=1e-4)
+    check_grads(lambda s: rules.squared_error(jnp.asarray(s), alignments), (scores,), 2)
+
+
+def test_a_network_fitted_to_alignments_predicts_them():
+    "On examples whose gradients do not change, in place of weights that only sharpen."
+    features = jax.random.normal(jax.random.key(0), (64, 3))
+    pull = features @ jnp.array([1., -2., .5])
+    task = Task(lambda p, b, key: b["features"] @ jnp.array([1., -2., .5])*p,
+                lambda p, b, key: jnp.ones(8)*p)
+    selector = selectors.dds(task, mlp(), batch_size=8, generic_rows=64,
+                             optimizer=optax.adam(1e-2), objective=rules.squared_error)
+    big, specific, theta = {"features": features}, {"x": jnp.zeros(8)}, jnp.zeros(())
+    state = selector.init(jax.random.key(1), theta, big)
+    update = jax.jit(selector.update)
+    for k in range(300):
+        state, info = update(state, jax.random.key(k), theta, big, specific)
+    assert info.correlation > .99
+    scores = selector.score(state, big)
+    np.testing.assert_allclose(scores.std(), 1, atol=.1)
+    assert np.corrcoef(scores, pull)[0, 1] > .99

@@ -13,8 +13,8 @@ from adaptive_dist.train.run import run
 def asked(monkeypatch):
     "Sizes of the held-out sets whose loss was asked for, in order."
     sizes, original = [], lm.byte_loss
-    def watched(model):
-        loss = original(model)
+    def watched(model, tokens):
+        loss = original(model, tokens=tokens)
         def tell(params, pieces):
             sizes.append(len(pieces))
             return loss(params, pieces)
