@@ -6,7 +6,7 @@
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
            'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'save_lm', 'network_of_texts', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -399,13 +399,19 @@ def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool)
     "Write the model of a run in the layout of Hugging Face; what it is, in words."
     return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
 
+# %% ../../nbs/experiments/lm.ipynb #73d073e8
+def network_of_texts(config: LMConfig) -> tuple[str, int, str]:
+    "The kind of a run's weighting network, the length of a piece, and what of it it reads."
+    own = config.weighting
+    return own.weighting_network, config.model.length, own.weighting_reads
+
 # %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
-    text_network=lambda config: (config.weighting.weighting_network, config.model.length))
+    text_network=network_of_texts)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:
