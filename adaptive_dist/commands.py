@@ -171,10 +171,10 @@ def corpus_settings(parser: Parser, preset: Any, method: str,
 def not_yet(cluster: Any, out: Path) -> str:
     "What is said where the result is not there yet, since other tasks have to end before."
     if cluster.task is None:
-        return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the same "
-                f"command writes {out}")
-    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same command "
-            f"without --task writes {out}")
+        return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the "
+                f"same command writes {out}")
+    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same "
+            f"command without --task writes {out}")
 
 # %% ../nbs/commands.ipynb #599d2471
 def score_parser() -> Parser:

@@ -1,7 +1,8 @@
 """Records out of a corpus: whole, joined by their ids, the same however the work was divided."""
+import contextlib
 import json
 import math
-import os
+import re
 import signal
 import subprocess
 import sys
@@ -145,7 +146,7 @@ def test_one_process_eight_tasks_and_python_say_the_same(corpus, scorer, monkeyp
 @pytest.mark.slow
 def test_blocks_of_one_file_are_shared(workplace):
     Path("corpus").mkdir()
-    rows = {"text": ["a wave"[:k % 7] + "s" for k in range(3*scoring.BLOCK//2)]}
+    rows = {"text": ["a wave"[:k % 7] + "s" for k in range(3*scoring.RECORD_BLOCK//2)]}
     pq.write_table(pa.table(rows), "corpus/0.parquet")
     config = ScoringConfig(scorer="shortest")
     for task in (1, 0):
@@ -292,49 +293,50 @@ def test_an_exported_scorer_needs_the_core_alone(corpus):
 
 
 def shell(*words):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=subprocess.DEVNULL,
-                            stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, *words], stdout=subprocess.DEVNULL)
 
 
-def ended(process):
-    "The status of a process, and the most memory that it had at a time, in bytes."
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.stderr.close()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    scale = 1 if sys.platform == "darwin" else 1024
-    assert process.returncode in (0, -signal.SIGKILL), said[-2_000:]
-    return process.returncode, usage.ru_maxrss*scale
+def peak(process):
+    "The most memory that a process has had so far (bytes); 0 where the system does not tell."
+    with contextlib.suppress(OSError):
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        found = re.search(r"VmHWM:\s*(\d+) kB", status)
+        return 1024*int(found[1]) if found else 0
+    return 0
 
 
-def killed_when(process, folder, pattern, count):
-    "Kill a process once so many files are there; whether it was still running."
-    while len(list(folder.glob(pattern))) < count:
-        if process.poll() is not None: return False
-        time.sleep(.02)
-    process.kill()
-    return True
+def memory_until(process, has_come):
+    "The most memory of a process until something has come about, or its end."
+    most = 0
+    while process.poll() is None and not has_come():
+        most = max(most, peak(process))
+        time.sleep(.05)
+    return most
 
 
 @pytest.mark.slow
 def test_a_million_records_in_little_memory_and_killed_five_times(workplace):
     write_corpus(Path("corpus"), 1_000_000, 4)
     words = ["select", "corpus", "--method", "shortest", "--share", ".05", "--quiet", "--out"]
-    status, peak = ended(shell(*words, "whole.parquet"))
-    assert status == 0 and peak < 1.5e9, f"{peak/1e9:.2f} GB"
-    kills = [("scores/*/*.parquet", n) for n in (5, 25, 50)] + [("taken/*/*.json", n)
-                                                              for n in (3, 30)]
-    for pattern, count in kills:
-        process = shell(*words, "cut.parquet")
-        assert killed_when(process, Path("cut.parquet.work"), pattern, count)
-        status, peak = ended(process)
-        assert status == -signal.SIGKILL and peak < 1.5e9
-        assert not Path("cut.parquet").exists()
-    status, peak = ended(shell(*words, "cut.parquet"))
-    assert status == 0 and peak < 1.5e9
+    whole = shell(*words, "whole.parquet")
+    used = [memory_until(whole, lambda: False)]
+    assert whole.wait() == 0
+    work = Path("cut.parquet.work")
+    for pattern, count in (("scores/*/*.parquet", 5), ("scores/*/*.parquet", 25),
+                           ("scores/*/*.parquet", 50), ("taken/*/*.json", 3),
+                           ("taken/*/*.json", 30)):
+        cut = shell(*words, "cut.parquet")
+        used.append(memory_until(cut, lambda p=pattern, n=count: len(list(work.glob(p))) >= n))
+        cut.kill()
+        assert cut.wait() == -signal.SIGKILL and not Path("cut.parquet").exists()
+    cut = shell(*words, "cut.parquet")
+    used.append(memory_until(cut, lambda: False))
+    assert cut.wait() == 0
+    assert max(used) < 1.5e9, [f"{n/1e9:.2f} GB" for n in used]
     ids = [pq.read_table(name, columns=["id"])["id"] for name in ("whole.parquet", "cut.parquet")]
     assert ids[0] == ids[1] and len({*ids[0].to_pylist()}) == 50_000
-    assert not list(Path("cut.parquet.work").rglob("*.part"))
+    assert not list(work.rglob("*.part"))
+    print("memory (GB):", *(f"{n/1e9:.2f}" for n in used))
 
 
 def test_a_task_that_was_killed_is_done_again_and_a_finished_one_is_not(corpus):

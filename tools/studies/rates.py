@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from adaptive_dist.config.files import write_json
 from adaptive_dist.config.settings import change
-from adaptive_dist.corpus.choice import SelectConfig, choose
+from adaptive_dist.corpus.choice import SelectConfig, make_choice
 from adaptive_dist.corpus.picks import kind_of_file
 from adaptive_dist.corpus.plan import open_pass
 from adaptive_dist.corpus.records import read_records
@@ -84,10 +84,10 @@ def rates(folder: Path, most: int) -> dict[str, Any]:
                 score(texts[start:start + 256])
     score_corpus(work, progress=False)
     with clocked(found, "choice and second pass", count, size):
-        choice = choose(work.folder, len(work.parts), config, "rank")
+        choice = make_choice(work.folder, len(work.parts), config, "rank")
         kind = kind_of_file(Path("picked.parquet"))
         taking = Taking(work, choice, config, folder/"taken", kind)
-        take_corpus(taking, count, progress=False)
+        take_corpus(taking, progress=False)
         gather(taking, folder/"picked.parquet")
     return {"device": jax.devices()[0].device_kind, "documents": count, "bytes": size,
             "per core and second": found}
