@@ -201,8 +201,8 @@ def score_command(argv: Sequence[str]) -> None:
     config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
     by, out, data, text = (given[name] for name in ("by", "out", "data", "text"))
     count: int | None
-    if data is None and not run_scorer.is_run(by):
-        raise UsageError(f"{by} is no run, which has data of its own: name the text to score, too")
+    if data is None and run_scorer.is_scorer(by):
+        raise UsageError(f"{by} has no data of its own, as a run has: name the text to score, too")
     if data is None or text or not run_scorer.travels(by):
         count = export_scores(path_argument(by), load_task, out, data, text)
     else:
