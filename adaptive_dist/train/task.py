@@ -39,9 +39,9 @@ class TaskSpec(NamedTuple):
     - `measures`: what a run measures beside losses, by name, with its unit
     - `build_synthetic(config)`: the experiment on random data, for `bench`
     - `costs`: variants that `bench` compares
-    - `text_network(config)`: the kind of the weighting network and the bytes of a piece, where
-      examples are pieces of text, so that the network can score texts
-      [elsewhere](../scorers/exported.ipynb)
+    - `text_network(config)`: the kind of the weighting network, the bytes of a piece or its tokens,
+      and the file of a run's folder with the tokenizer of the latter, where examples are pieces of
+      text, so that the network can score texts [elsewhere](../scorers/exported.ipynb)
     """
     name: str
     presets: Mapping[str, Any]
@@ -54,7 +54,7 @@ class TaskSpec(NamedTuple):
     measures: Mapping[str, str] = {}
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"
-    text_network: Callable[[Any], tuple[str, int]] | None = None
+    text_network: Callable[[Any], tuple[str, int, str | None]] | None = None
 
     def preset(self, name: str | None = None) -> tuple[str, Any]:
         "The name and the configuration of a preset; the default one if none is named."
