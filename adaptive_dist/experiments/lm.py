@@ -6,7 +6,7 @@
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
            'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'save_lm', 'network_of_texts', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -375,6 +375,11 @@ _studies_of_v: Mapping[str, Study] = {
 
 # %% ../../nbs/experiments/lm.ipynb #81102232
 _studies_of_runs: Mapping[str, Study] = {
+    "guard": _small("held-out generic rows among what a rule looks at, or uniform rows in the "
+                    "batch", "uniform+keep_general=0,anograd+keep_general=0,"
+                    + ",".join(f"anograd+keep_general={g}" for g in (".25", ".5", ".75")) + ","
+                    + ",".join(f"anograd+keep_general=0+uniform_share={share}"
+                               for share in (".25", ".5", ".75"))),
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
         "uniform,soba+store_weighting_every=100,replay+replay_from={1},"
@@ -394,16 +399,18 @@ _studies_of_authors: Mapping[str, Study] = {
         f"the authors' runs on {target}", authors_runs(target), (target,), f"paper-{target}")
     for target in PUBLISHED}
 
+# %% ../../nbs/experiments/lm.ipynb #423ff41f
+def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
+    "The network's kind, the length of what it reads, and the file with the tokenizer, if any."
+    network, length = config.weighting.weighting_network, config.model.length
+    if not (config.data.tokenizer or config.data.vocabulary): return network, length, None
+    if config.weighting.weighting_reads == "bytes": return network, Subwords.average*length, None
+    return network, length, TOKENIZER
+
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
     "Write the model of a run in the layout of Hugging Face; what it is, in words."
     return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
-
-# %% ../../nbs/experiments/lm.ipynb #73d073e8
-def network_of_texts(config: LMConfig) -> tuple[str, int, str]:
-    "The kind of a run's weighting network, the length of a piece, and what of it it reads."
-    own = config.weighting
-    return own.weighting_network, config.model.length, own.weighting_reads
 
 # %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(
@@ -411,7 +418,7 @@ LM = TaskSpec(
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
-    text_network=network_of_texts)
+    text_network=network_elsewhere)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

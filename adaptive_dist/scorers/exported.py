@@ -164,7 +164,7 @@ NETWORKS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 # %% ../../nbs/scorers/exported.ipynb #0fc97130
 def write_network(folder: Path, network: str, arrays: Mapping[str, Any], length: int,
-                  made_for: Mapping[str, Any], tokenizer: str = "") -> None:
+                  made_for: Mapping[str, Any], tokenizer: str | None = None) -> None:
     """Write a weighting network of texts to a folder.
 
     `arrays` are its parameters, `length` the bytes of a piece, or the tokens of a `tokenizer`,
