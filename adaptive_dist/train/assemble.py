@@ -105,8 +105,8 @@ def taken_over(data: Split, components: TaskComponents) -> dict[str, Any]:
         init_params=components.init_params, labels=labels, groups=groups.of if groups else None,
         base_share=dict(zip(labels, share, strict=True)), target=data.target,
         leaks=partial(leaks_of, data, components.shingling) if components.shingling else None,
-        files=components.files, show=components.show, data=data, weighting=components.weighting,
-        targets=data.targets)
+        files=components.files, show=components.show, load=components.load, data=data,
+        weighting=components.weighting, targets=data.targets)
 
 # %% ../../nbs/train/assemble.ipynb #e0e30eab
 def specific_reader(config: TaskConfig, data: Split, rows: int) -> Batches:

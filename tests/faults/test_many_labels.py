@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("texts")
 __all__ = ["texts"]
 
 
+@pytest.mark.slow
 def test_labels_beyond_a_hundred_are_told_together(capsys):
     "FAULTS 23."
     addresses = [f"https://example.org/{k}" for k in range(2_000)]
