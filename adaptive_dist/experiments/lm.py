@@ -105,14 +105,16 @@ class LMConfig(TaskConfig):
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
-        named = self.data.tokenizer
-        own = {"--tokenizer": load_subwords(named).fingerprint()} if named else {}
+        named = with_own_tokenizer(self.data, self.start).tokenizer
+        by = "--tokenizer" if self.data.tokenizer else "--from"
+        own = {by: load_subwords(named).fingerprint()} if named else {}
         return {**fingerprints_of(self.data, "text"), **own}
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
         path = folder/TOKENIZER
-        used = self.data.tokenizer or (self.data.vocabulary and other_data)
+        brought = self.data.tokenizer or self.start.from_
+        used = brought or (self.data.vocabulary and other_data)
         if not used or not path.exists(): return self
         return change(self, tokenizer=str(path), vocabulary=None)
 
