@@ -379,9 +379,8 @@ _studies_of_v: Mapping[str, Study] = {
 _studies_of_runs: Mapping[str, Study] = {
     "guard": _small("held-out generic rows among what a rule looks at, or uniform rows in the "
                     "batch", "uniform+keep_general=0,anograd+keep_general=0,"
-                    + ",".join(f"anograd+keep_general={g}" for g in (".25", ".5", ".75")) + ","
-                    + ",".join(f"anograd+keep_general=0+uniform_share={share}"
-                               for share in (".25", ".5", ".75"))),
+                    "anograd+keep_general=.25,anograd+keep_general=.5,anograd+keep_general=.75,"
+                    "anograd+keep_general=0+uniform_share=.5"),
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
         "uniform,soba+store_weighting_every=100,replay+replay_from={1},"
