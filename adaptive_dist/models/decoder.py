@@ -203,7 +203,8 @@ def llama_config(values: Mapping[str, Any], qkv_bias: bool | None = None, qk_nor
     if heads % shared:
         raise UsageError(f"config.json: num_key_value_heads {shared} must divide "
                          f"num_attention_heads {heads}")
-    vocabulary, biased = said(values, "vocab_size", int), said(values, "attention_bias", bool, False)
+    vocabulary = said(values, "vocab_size", int)
+    biased = said(values, "attention_bias", bool, False)
     return LlamaConfig(
         vocabulary, width, said(values, "intermediate_size", int),
         said(values, "num_hidden_layers", int), heads,
@@ -220,11 +221,13 @@ def mistral_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama without biases, whose blocks may look back over a window only."
     return llama_config({**values, "attention_bias": False}, windows=True)
 
+# %% ../../nbs/models/decoder.ipynb #4cec106d
 def qwen2_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with biases in queries, keys and values."
     windows = said(values, "use_sliding_window", bool, False)
     return llama_config({**values, "attention_bias": False}, qkv_bias=True, windows=windows)
 
+# %% ../../nbs/models/decoder.ipynb #8214dc64
 def qwen3_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with normalised queries and keys."
     windows = said(values, "use_sliding_window", bool, False)
