@@ -18,6 +18,7 @@ from own_texts import TINY, write_texts
 
 from adaptive_dist import cli, commands
 from adaptive_dist.config.settings import RENAMED, flag
+from adaptive_dist.corpus import run_scorer, select
 from adaptive_dist.experiments import lm, mt
 from adaptive_dist.experiments.registry import task_names
 from adaptive_dist.report.compare import Comparison
@@ -104,6 +105,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.setattr(commands, name, stop)
     monkeypatch.setattr(lm, "demo", stop)
     monkeypatch.setattr(mt, "translator", stop)
+    monkeypatch.setattr(select, "select_records", stop)
+    monkeypatch.setattr(run_scorer, "export_network", stop)
+    monkeypatch.setattr(run_scorer, "is_run", lambda method: method.startswith("run"))
+    monkeypatch.setattr(run_scorer, "travels", lambda method: False)
     return given
 
 def arguments(text: str) -> list[str]:
@@ -136,7 +141,7 @@ def test_our_command_is_understood(
     words = arguments(command.text)
     if len(words) == 1 and words[0] in ("run", "check", "compare"):  # named, not given
         words.append("lm")
-    if len(words) == 1 and words[0] in ("report", "score", "translate"):
+    if len(words) == 1 and words[0] in ("report", "score", "translate", "export", "select"):
         words.append("run")
     assert understood(words) == 0, capsys.readouterr().err
     if not read: return

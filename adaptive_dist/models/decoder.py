@@ -221,13 +221,13 @@ def mistral_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama without biases, whose blocks may look back over a window only."
     return llama_config({**values, "attention_bias": False}, windows=True)
 
-# %% ../../nbs/models/decoder.ipynb #4cec106d
+# %% ../../nbs/models/decoder.ipynb #e1a9eaec
 def qwen2_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with biases in queries, keys and values."
     windows = said(values, "use_sliding_window", bool, False)
     return llama_config({**values, "attention_bias": False}, qkv_bias=True, windows=windows)
 
-# %% ../../nbs/models/decoder.ipynb #8214dc64
+# %% ../../nbs/models/decoder.ipynb #06d5bbf7
 def qwen3_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with normalised queries and keys."
     windows = said(values, "use_sliding_window", bool, False)

@@ -19,12 +19,7 @@ from ..data.leaks import leaks_of
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.split import Split, Target
 from ..data.table import Rows
-from adaptive_dist.data.targets import (
-    in_other_units,
-    loss_by_target,
-    specific_batches,
-    spread,
-)
+from ..data.targets import in_other_units, loss_by_target, specific_batches, spread
 from ..method.problem import Batch, Params, guarded
 from ..method.selector import Selector, with_uniform
 from .distributed import bounded_device_get, check_rows, make_mesh, scaled

@@ -42,9 +42,9 @@ class TaskSpec(NamedTuple):
     - `costs`: variants that `bench` compares
     - `save_model(config, params, out, run, merge)`: writes a model to `out` in a layout that other
       programs read, its adapters merged if asked for, and says what it is; `run` is its folder
-    - `text_network(config)`: the kind of the weighting network and the bytes of a piece, where
-      examples are pieces of text, so that the network can score texts
-      [elsewhere](../scorers/exported.ipynb)
+    - `text_network(config)`: the kind of the weighting network, the bytes of a piece or its tokens,
+      and the file of a run's folder with the tokenizer of the latter, where examples are pieces of
+      text, so that the network can score texts [elsewhere](../scorers/exported.ipynb)
     """
     name: str
     presets: Mapping[str, Any]
@@ -58,7 +58,7 @@ class TaskSpec(NamedTuple):
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"
     save_model: Callable[[Any, Any, Path, Path, bool], str] | None = None
-    text_network: Callable[[Any], tuple[str, int]] | None = None
+    text_network: Callable[[Any], tuple[str, int, str | None]] | None = None
 
     def preset(self, name: str | None = None) -> tuple[str, Any]:
         "The name and the configuration of a preset; the default one if none is named."

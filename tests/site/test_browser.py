@@ -127,6 +127,9 @@ def test_pages_read_well_on_a_phone_and_at_a_desk(tab: Tab, tmp_path: Path) -> N
     pages = sorted(p for p in site.rglob("*.html") if not p.is_relative_to(site/"source"))
     code, *_ = sorted(site.glob("source/**/*.html"))  # one stands for all
     names, found = [p.relative_to(site).as_posix() for p in (*pages, code)], {}
+    listed = (site/"llms.txt").read_text()
+    for name in names[:-1]:  # a twin in Markdown for whoever reads with a program
+        assert name == "404.html" or f"{name.removesuffix('.html')}.llms.md" in listed, name
     with served(site) as url:
         for name, (width, dark) in itertools.product(names, LOOKS):
             tab.events.clear()

@@ -1,24 +1,28 @@
 """The reference: what the source says of public names, for the pages of the site.
 
-Signatures are those of the source, with the short type names it uses, a parameter on each line where
-one line is too short. A NamedTuple shows its fields, a configuration its settings, as tables. The
-pages of the reference list every public name of a room with its signature.
+Signatures are those of the source, with the short type names it uses, a parameter on each line
+where one line is too short. A NamedTuple shows its fields, a configuration its settings, as tables.
+The pages of the reference list every public name of a room with its signature.
 """
 import ast
+import functools
 import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeGuard
 
 WIDTH = 84
 SOURCE = re.compile(r"\[source\]\([^)]*/blob/[^/)]+/(?P<file>[\w/]+\.py)#L(?P<line>\d+)\)")
 CODE = re.compile(r"```python\n.*?```", re.DOTALL)
-ITEM = re.compile(r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*(?:\n[ ]+\S.*)*)\n?",
-                  re.MULTILINE)
+ITEM = re.compile(
+    r"^- (?P<heads>`[^`]+`(?:(?:,| and) `[^`]+`)*)(?P<text>[:;,].*(?:\n[ ]+\S.*)*)\n?",
+    re.MULTILINE)
 NOTEBOOK = re.compile(r"File to edit: (?:\.\./)*nbs/([\w/]+)\.ipynb")
 ROOMS = {
     "method": "Weighting networks, filters, rules, selectors, baselines, and what `check` measures",
+    "corpus": "Choosing records of a corpus, on one machine or many",
     "scorers": "A number for each generic example, before training",
     "data": "Sources, readers, the split, the cache and its rows",
     "models": "Blocks, and the models of the experiments",
@@ -42,9 +46,19 @@ def tidy(source: str) -> str:
     "A piece of source on one line; the leading space of a jaxtyping shape left out."
     return re.sub(r"\s+", " ", re.sub(r'"\s+"', "", source)).strip().replace(', " ', ', "')
 
-def source_of(node: ast.AST | None, text: str) -> str:
+@functools.cache
+def lines_of(text: str) -> list[bytes]:
+    "The lines of a module, in which the positions of nodes count."
+    return text.encode().split(b"\n")
+
+def source_of(node: Any, text: str) -> str:
     "The source of a node as it is written; nothing for none."
-    return tidy(ast.get_source_segment(text, node) or ast.unparse(node)) if node else ""
+    if not node: return ""
+    if not hasattr(node, "lineno"): return ast.unparse(node)
+    lines = lines_of(text)[node.lineno - 1:node.end_lineno]
+    lines[-1] = lines[-1][:node.end_col_offset]
+    lines[0] = lines[0][node.col_offset:]
+    return tidy(b"\n".join(lines).decode())
 
 def parameters(arguments: ast.arguments, text: str) -> list[str]:
     "The parameters of a function as written; `self` and `cls` left out."
@@ -55,24 +69,27 @@ def parameters(arguments: ast.arguments, text: str) -> list[str]:
 
     positional = [*arguments.posonlyargs, *arguments.args]
     defaults = [None]*(len(positional) - len(arguments.defaults)) + [*arguments.defaults]
-    found = [one(a, d) for a, d in zip(positional, defaults) if a.arg not in ("self", "cls")]
+    pairs = zip(positional, defaults, strict=True)
+    found = [one(a, d) for a, d in pairs if a.arg not in ("self", "cls")]
     if arguments.vararg:
         found.append(one(arguments.vararg, stars="*"))
     elif arguments.kwonlyargs:
         found.append("*")
-    found += [one(a, d) for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults)]
+    named = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    found += [one(a, d) for a, d in named]
     return found + ([one(arguments.kwarg, stars="**")] if arguments.kwarg else [])
 
-def fields(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    "The fields that a class declares."
-    return [f for f in node.body if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)]
+def fields(node: ast.ClassDef) -> dict[str, ast.AnnAssign]:
+    "The fields that a class declares, by name."
+    return {f.target.id: f for f in node.body
+            if isinstance(f, ast.AnnAssign) and isinstance(f.target, ast.Name)}
 
-def settings(node: ast.ClassDef) -> list[ast.AnnAssign]:
-    "Those of its fields that are settings, which the command line knows."
-    return [f for f in fields(node) if isinstance(f.value, ast.Call)
-            and ast.unparse(f.value.func) in ("setting", "settings.setting")]
+def settings(node: ast.ClassDef) -> dict[str, ast.Call]:
+    "What says of its fields that they are settings, which the command line knows."
+    return {name: f.value for name, f in fields(node).items() if isinstance(f.value, ast.Call)
+            and ast.unparse(f.value.func) in ("setting", "settings.setting")}
 
-def is_record(node: ast.AST) -> bool:
+def is_record(node: Any) -> TypeGuard[ast.ClassDef]:
     "Whether a class is a NamedTuple or a dataclass, so that its fields are its parameters."
     return isinstance(node, ast.ClassDef) and bool(fields(node)) and (
         any(ast.unparse(b) == "NamedTuple" for b in node.bases)
@@ -84,7 +101,7 @@ def laid_out(start: str, given: list[str], end: str, width: float) -> str:
     if len(line) <= width: return line
     return f"{start}(\n" + "".join(f"    {p},\n" for p in given) + f"){end}"
 
-def signature(node: ast.AST, text: str, width: float = WIDTH) -> str:
+def signature(node: Any, text: str, width: float = WIDTH) -> str:
     "What to write to use a name, with types and defaults."
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
         returns = f" -> {source_of(node.returns, text)}" if node.returns else ""
@@ -99,10 +116,10 @@ def signature(node: ast.AST, text: str, width: float = WIDTH) -> str:
     target = source_of(node.targets[0] if isinstance(node, ast.Assign) else node.target, text)
     return f"{target} = {value if len(value) <= 60 else value[:57] + '...'}"
 
-def in_index(node: ast.AST, text: str) -> str:
+def in_index(node: Any, text: str) -> str:
     "The signature that the index shows: of a record, its fields."
     if not is_record(node) or settings(node): return signature(node, text, width=math.inf)
-    return f"{node.name}({', '.join(f.target.id for f in fields(node))})"
+    return f"{node.name}({', '.join(fields(node))})"
 
 def summary(node: ast.AST) -> str:
     "The first line of its docstring, without links."
@@ -135,10 +152,10 @@ def field_table(node: ast.ClassDef, text: str) -> tuple[str, set[str]]:
     "The fields of a NamedTuple or dataclass, and which of them its docstring explains."
     said, _ = meanings(ast.get_docstring(node) or "")
     rows = []
-    for f in fields(node):
+    for name, f in fields(node).items():
         default = source_of(f.value, text)
-        rows.append([code(f.target.id), code(source_of(f.annotation, text)),
-                     code(default), said.get(f.target.id, "")])
+        rows.append([code(name), code(source_of(f.annotation, text)), code(default),
+                     said.get(name, "")])
     shown = [k for k in range(4) if k != 2 or any(row[2] for row in rows)]
     shown = [k for k in shown if k != 3 or any(row[3] for row in rows)]
     head = ("field", "type", "default", "what it is")
@@ -150,21 +167,27 @@ LIMITS = {"at_least": "at least", "at_most": "at most", "above": "above"}
 def settings_table(node: ast.ClassDef, text: str) -> str:
     "The settings of a configuration: flag, default, unit, meaning and limits."
     rows = []
-    for f in settings(node):
-        call = f.value
+    for name, call in settings(node).items():
         named = {k.arg: k.value for k in call.keywords}
         default, said = [*call.args, named.get("help")][:2]
-        try:
-            words = ast.literal_eval(said)
-        except ValueError:
-            words = source_of(said, text)
+        words = str(getattr(said, "value", None) or source_of(said, text))
         unit = re.search(r"\s*\(([^()]*)\)", words)
         meaning = words.replace(unit[0], "", 1) if unit else words
         limits = [f"{LIMITS[k]} {source_of(v, text)}" for k, v in named.items() if k in LIMITS]
-        shown = source_of(default, text)
-        rows.append([code(f.target.id), code(shown if shown != '""' else ""),
-                     unit[1] if unit else "", meaning + (f" ({', '.join(limits)})" if limits else "")])
+        meaning += f" ({', '.join(limits)})" if limits else ""
+        rows.append([code(name), code(source_of(default, text)), unit[1] if unit else "", meaning])
     return table(("setting", "default", "unit", "meaning"), rows)
+
+def assigned(node: ast.Assign) -> Iterator[tuple[ast.Name, ast.expr]]:
+    "The names that a statement assigns, each with its own value."
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            yield target, node.value
+        elif isinstance(target, ast.Tuple):
+            values = node.value.elts if isinstance(node.value, ast.Tuple) else []
+            for k, name in enumerate(target.elts):
+                if isinstance(name, ast.Name):
+                    yield name, values[k] if values else node.value
 
 class Package:
     "The modules of the package, parsed once."
@@ -174,22 +197,23 @@ class Package:
                       for p in sorted(folder.rglob("*.py"))}
         self.trees = {name: ast.parse(text) for name, text in self.texts.items()}
 
-    def defined(self, file: str) -> dict[str, ast.AST]:
-        "What a module defines, by name."
-        found: dict[str, ast.AST] = {}
+    def defined(self, file: str) -> dict[str, Any]:
+        "What a module defines, by name: a node of its syntax tree."
+        found: dict[str, Any] = {}
         for node in self.trees[file].body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 found.setdefault(node.name, node)
-            elif isinstance(node, ast.Assign | ast.AnnAssign):
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                found |= {t.id: node for t in targets if isinstance(t, ast.Name)}
+            elif isinstance(node, ast.AnnAssign):
+                found[ast.unparse(node.target)] = node
+            elif isinstance(node, ast.Assign):
+                found |= {name.id: ast.Assign([name], value) for name, value in assigned(node)}
         return found
 
     def at(self, file: str, line: int) -> ast.AST | None:
         "The function or class that begins at a line; its decorators belong to it."
         for node in ast.walk(self.trees.get(file, ast.Module([], []))):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                if line in (node.lineno, *(d.lineno for d in node.decorator_list)): return node
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef): continue
+            if line in (node.lineno, *(d.lineno for d in node.decorator_list)): return node
         return None
 
     def public(self) -> Iterator[Name]:
@@ -220,7 +244,7 @@ def documented(markdown: str, package: Package) -> str:
     if settings(node): return f"{markdown.rstrip()}\n\n{settings_table(node, text)}"
     rows, explained = field_table(node, text)
     if explained:
-        names = {f.target.id for f in fields(node)}
+        names = {*fields(node)}
         markdown = ITEM.sub(
             lambda m: "" if set(re.findall(r"`(\w+)", m["heads"])) <= names else m[0], markdown)
     return f"{markdown.rstrip()}\n\n{rows}"
@@ -243,14 +267,15 @@ def pages(package: Package, anchors: dict[str, set[str]]) -> dict[str, str]:
     by_room: dict[str, list[Name]] = {}
     for name in names:
         by_room.setdefault(name.module.split(".")[0], []).append(name)
-    found = {f"{room}.md": room_page(room, of, anchors) for room, of in by_room.items()}
+    order = sorted(by_room, key=lambda room: [*ROOMS, room].index(room))
+    found = {f"{room}.md": room_page(room, by_room[room], anchors) for room in order}
     top, text = package.top(), "`import adaptive_dist as ad` gives these.\n\n"
     by_name = {n.name: n for n in names}
     text += "".join(entry(by_name[n], anchors) for n in top if n in by_name)
     modules = [n for n in top if n not in by_name]
     text += "\nand the modules " + ", ".join(f"`ad.{m}`" for m in modules) + ".\n\n## By room\n\n"
-    rows = [[f"[{room}]({room}.md)", ROOMS.get(room, ""), str(len(of))]
-            for room, of in sorted(by_room.items(), key=lambda kv: [*ROOMS, kv[0]].index(kv[0]))]
+    rows = [[f"[{room}]({room}.md)", ROOMS.get(room, ""), str(len(by_room[room]))]
+            for room in order]
     text += table(("room", "what is there", "public names"), rows)
     text += "\n[Every setting](settings.md) that a run, a method or a scorer has, in tables.\n"
     index = front("Public names", "Every public name with its signature, by room")

@@ -49,7 +49,8 @@ NOT_FOUND = """\
 body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem }
 @media (prefers-color-scheme: dark) { body { background: #222; color: #fff } a { color: #8ab4f8 } }
 </style></head><body><h1>There is no such page</h1><p>It may have moved:
-<a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p></body></html>
+<a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p>
+</body></html>
 """
 ABOUT = {
     "CHANGELOG.md": ("changelog", "Changelog", "What is new, version by version"),
@@ -79,9 +80,10 @@ def listed(entries: list) -> set[str]:
 def add_to_sidebar(contents: list, made: list[str]) -> None:
     "Put the pages of the reference and about the project into their sections."
     sections = {e["section"]: e["contents"] for e in contents if isinstance(e, dict)}
-    rooms = [f"reference/{room}.md" for room in api.ROOMS if f"reference/{room}.md" in made]
+    first = ["reference/index.md", "reference/settings.md"]
+    rooms = [n for n in made if n.startswith("reference/") and n not in first]
     names = {"section": "Public names by room", "contents": rooms}
-    sections["Reference"][:0] = ["reference/index.md", "reference/settings.md", names]
+    sections["Reference"][:0] = [*first, names]
     sections["About"] += [name for name in made if name.startswith("about/")]
 
 def write_pages(pages: Path, package: api.Package) -> list[str]:
@@ -199,7 +201,8 @@ def own_scripts(site: Path) -> None:
         if page.with_name(twin).exists():
             head += f'<link rel="alternate" type="text/markdown" href="{twin}">'
         if 'class="code-fold"' in text:
-            text = text.replace('id="quarto-content" class="', 'id="quarto-content" class="results ', 1)
+            start = 'id="quarto-content" class="'
+            text = text.replace(start, f"{start}results ", 1)
         text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 

@@ -33,7 +33,7 @@ def without_asserts(source: str) -> str:
 
     for node in ast.parse(source).body:
         if asserts(node):
-            for k in range(node.lineno - 1, node.end_lineno):
+            for k in range(node.lineno - 1, node.end_lineno or node.lineno):
                 lines[k] = ""
     return re.sub(r"\n\n\n+", "\n\n", "\n".join(lines)).strip()
 
