@@ -128,7 +128,7 @@ def start_of(values: Mapping[str, Any], vocabulary: int) -> int:
     for name in ("bos_token_id", "eos_token_id"):
         found = values.get(name)
         first = found[0] if isinstance(found, list) and found else found
-        if is_a(first, int) and 0 <= first < vocabulary: return first
+        if isinstance(first, int) and 0 <= first < vocabulary: return first
     return 0
 
 # %% ../../nbs/models/decoder.ipynb #85dadfd3
