@@ -7,7 +7,7 @@ __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 
            'run_command', 'check_command', 'report_command', 'corpus_settings', 'not_yet', 'score_parser',
            'score_command', 'select_command', 'export_command', 'variant_hint', 'targets_of', 'add_study', 'add_grid',
            'compare_parser', 'compare_command', 'make_parent', 'bench_settings', 'bench_command', 'demo_command',
-           'translate_lines', 'translate_command']
+           'translate_lines', 'translate_command', 'stage_params', 'weights_command']
 
 # %% ../nbs/commands.ipynb #k0000003
 import itertools
@@ -31,13 +31,15 @@ from .report.bench import bench, costs
 from .report.check import CheckConfig, check_summary, checkup
 from .report.compare import Comparison, compare
 from .report.export import export_scores
+from .report.finished import finished_config, finished_experiment, read_run
 from .report.grid import choice_name, configured, variants
 from .report.selection import write_selection_report
 from .report.tables import number
+from .train.checkpoint import saved_steps
 from .train.distributed import is_primary
 from .train.folder import finished_on
 from .train.methods import owners
-from .train.run import device, run
+from .train.run import device, restore, restore_tuned, run
 from .train.task import Study, TaskSpec
 
 # %% ../nbs/commands.ipynb #eedfd623
@@ -412,3 +414,40 @@ def translate_command(argv: Sequence[str]) -> None:
         length = translate.config.model.length
         print(f"adaptive-dist: {cut} of {done} lines were longer than the model's {length} "
               "subwords, and cut", file=sys.stderr)
+
+# %% ../nbs/commands.ipynb #3c4530a4
+def stage_params(folder: Path, experiment: Any, stage: str | None) -> Any:
+    """The parameters of a run at a stage, `trained` or `fine_tuned`, or the last that it has.
+
+    Raises `UsageError` for a run that has no such stage.
+    """
+    tuned = saved_steps(folder/"fine_tuned")
+    if stage == "fine_tuned" and not tuned:
+        raise UsageError(f"{folder} holds no fine-tuned model: leave out --stage, or run with "
+                         "--fine-tune-steps")
+    if tuned and stage != "trained": return restore_tuned(folder, experiment)
+    return restore(folder, experiment).params
+
+# %% ../nbs/commands.ipynb #80d03a12
+def weights_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
+    parser = Parser("adaptive-dist weights", allow_abbrev=False, description=(
+        "Write the model of a finished run as Hugging Face has models: config.json and "
+        "model.safetensors, or adapters for PEFT."))
+    parser.add_argument("run", type=path_argument, help="folder of the run")
+    parser.add_argument("--out", type=path_argument, required=True, help="folder of the model")
+    parser.add_argument("--stage", choices=["trained", "fine_tuned"],
+                        help="model to write [fine_tuned, if there is one]")
+    parser.add_argument("--merge", action="store_true",
+                        help="write adapters as part of the weights")
+    arguments = parser.parse_args(argv)
+    found = read_run(arguments.run)
+    task = load_task(found.settings["task"])
+    if task.save_model is None:
+        raise UsageError(f"{arguments.run}: the task {task.name} has no layout for its models")
+    experiment = finished_experiment(found, task)
+    params = stage_params(found.folder, experiment, arguments.stage)
+    make_parent(arguments.out/"config.json")
+    config = finished_config(found, task)
+    about = task.save_model(config, params, arguments.out, found.folder, arguments.merge)
+    print(f"{about}: {arguments.out}")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import Field, fields, is_dataclass, replace
 from functools import partial
+from keyword import iskeyword
 from typing import Any, NoReturn, get_args, get_type_hints
 
 from . import settings as schema
@@ -20,7 +21,8 @@ from .settings import Config, change, check, choices, flag, is_group, settings
 # %% ../../nbs/config/arguments.ipynb #72931c85
 def field_name(flag: str) -> str:
     "The field name that a command-line flag spells."
-    return flag.lstrip("-").replace("-", "_")
+    name = flag.lstrip("-").replace("-", "_")
+    return f"{name}_" if iskeyword(name) else name
 
 # %% ../../nbs/config/arguments.ipynb #fefbd203
 class Parser(argparse.ArgumentParser):
@@ -64,7 +66,7 @@ def add_setting(group: Any, f: Field, kind: Any, value: Any) -> None:
     "Add the flag of one setting to a parser, with the value that it has if nobody says."
     shown = "none" if value is None else value
     about = f"{f.metadata['help']} [{shown}]".replace("%", "%%")
-    add = partial(group.add_argument, flag(f.name), default=value, help=about)
+    add = partial(group.add_argument, flag(f.name), dest=f.name, default=value, help=about)
     if kind is bool:
         add(action=argparse.BooleanOptionalAction)
     elif f.metadata["names"]:

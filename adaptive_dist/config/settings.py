@@ -108,8 +108,8 @@ def limit_fault(value: Any, limits: Mapping[str, Any]) -> str | None:
 
 # %% ../../nbs/config/settings.ipynb #820b2785
 def flag(name: str) -> str:
-    "The command-line spelling of a field name."
-    return "--" + name.replace("_", "-")
+    "The command-line spelling of a field name; a keyword of Python has `_` at its end."
+    return "--" + name.removesuffix("_").replace("_", "-")
 
 # %% ../../nbs/config/settings.ipynb #c2c80237
 def fault(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> str | None:

@@ -59,8 +59,9 @@ def export_network(folder: Path | str, out: Path) -> None:
         raise UsageError(f"{run.folder}: --method {run.settings['method']} has no weighting "
                          "network that could travel: export a run of classifier, dds, anograd or "
                          "soba")
-    network, length = task.text_network(finished_config(run, task))
+    network, length, tokenizer = task.text_network(finished_config(run, task))
+    text = (run.folder/tokenizer).read_text(encoding="utf-8") if tokenizer else None
     try:
-        write_network(out, network, state["alpha"], length, made_for(run))
+        write_network(out, network, state["alpha"], length, made_for(run), text)
     except OSError as e:
         raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another folder") from None

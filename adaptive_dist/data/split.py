@@ -255,7 +255,7 @@ def open_split(folder: Path, verify: bool = False) -> Split | None:
     columns = meta["columns"]
     kind = np.dtype([(name, form, *map(tuple, shape)) for name, form, *shape in columns])
     parts = {name: Table(folder/name, kind, verify) for name in PARTS}
-    loaded = {name: part[:] for name, part in parts.items() if name != "generic"}
+    loaded: dict[str, Any] = {name: part[:] for name, part in parts.items() if name != "generic"}
     return Split(
         generic=parts["generic"], **loaded, labels=tuple(meta["labels"]),
         share=tuple(meta["share"]), target=meta["target"], report=meta["report"], folder=folder,

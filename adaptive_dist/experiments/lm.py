@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
-           'check_model', 'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset',
-           'authors_runs', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
+           'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.corpora import PILE_SETS
 from ..data.leaks import Shingling, without_near_duplicates
@@ -32,8 +31,9 @@ from ..method import weighting as weightings
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
+from ..models.adapters import AdapterConfig
 from ..models.byte_convolution import convolution_init, convolution_loss
-from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig, text_loss
+from ..models.byte_transformer import ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
@@ -44,9 +44,10 @@ from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
+from .text_model import StartConfig, check_start, save_text_model, text_model, with_own_tokenizer
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
-def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]]:
+def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
     "The loss of each text in nats per byte or token: a function of parameters, batch and key."
     def loss(params: Params, batch: Batch,
              key: PRNGKeyArray | None = None) -> Float[Array, " batch"]:
@@ -54,7 +55,7 @@ def text_loss_of(model: ByteTransformer) -> Callable[..., Float[Array, " batch"]
     return loss
 
 # %% ../../nbs/experiments/lm.ipynb #223237da
-def lm_task(model: ByteTransformer) -> Task:
+def lm_task(model: Any) -> Task:
     r"Next-byte prediction: $\ell(x;\theta)$ in nats per byte or token; a key turns dropout on."
     return same_loss(text_loss_of(model))
 
@@ -99,6 +100,8 @@ class LMConfig(TaskConfig):
     weighting: TextWeightingConfig = field(default_factory=TextWeightingConfig)
     data: DataConfig = field(default_factory=DataConfig)
     model: ByteTransformerConfig = field(default_factory=ByteTransformerConfig)
+    start: StartConfig = field(default_factory=StartConfig)
+    adapters: AdapterConfig = field(default_factory=AdapterConfig)
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
@@ -114,7 +117,7 @@ class LMConfig(TaskConfig):
         return change(self, tokenizer=str(path), vocabulary=None)
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
-def byte_loss(model: ByteTransformer, batch: int = 64,
+def byte_loss(model: Any, batch: int = 64,
               tokens: Tokens = BYTES) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
 
@@ -134,15 +137,6 @@ def byte_judge(width: int, vocabulary: int = 256) -> Judge:
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 TEXT_SHINGLING = Shingling("tokens", 25, bytes=True)  # by about five words
 
-def check_model(size: ByteTransformerConfig) -> None:
-    "`UsageError` for a model that cannot be."
-    if size.width % size.heads:
-        raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
-    if size.attention == "cudnn" and size.attention_dropout:
-        raise UsageError(f"--attention cudnn cannot drop weights: leave out --attention-dropout "
-                         f"{size.attention_dropout}, or choose --attention xla")
-
-# %% ../../nbs/experiments/lm.ipynb #758474b3
 def of_tokens(tokens: Tokens) -> dict[str, Any]:
     "What the components say of tokens that are not bytes; nothing of bytes."
     if not isinstance(tokens, Subwords): return {}
@@ -156,18 +150,18 @@ def of_tokens(tokens: Tokens) -> dict[str, Any]:
 # %% ../../nbs/experiments/lm.ipynb #4503bef2
 def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
     "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
-    size = config.model
-    check_model(size)
-    model = ByteTransformer(size, tokens.size)
-    loss = byte_loss(model, tokens=tokens)
+    begun = text_model(config.start, config.model, config.adapters, tokens.size,
+                       offset=int(isinstance(tokens, Subwords)))
+    model, row = begun.model, jnp.zeros((1, config.model.length), jnp.uint8)
+    loss, of = byte_loss(model, tokens=tokens), of_tokens(tokens)
     found = TaskComponents(
         name="lm", task=lm_task(model), weighting=text_weighting(config.weighting, tokens),
-        init_params=lambda key: model.init(key, jnp.zeros((1, size.length), jnp.uint8)),
+        init_params=lambda key: model.init(key, row), load=begun.load,
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: tokens.decode(row["tokens"]),
         judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
         text=lambda rows: tokens.decode(rows["tokens"].ravel()))
-    return found._replace(**of_tokens(tokens))
+    return found._replace(**of | {"files": {**begun.files, **of.get("files", {})}})
 
 # %% ../../nbs/experiments/lm.ipynb #06f4170a
 def build_lm(config: LMConfig) -> Experiment:
@@ -177,7 +171,8 @@ def build_lm(config: LMConfig) -> Experiment:
     that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    check_model(config.model)  # before the data are read
+    check_start(config.start, config.model, config.adapters)  # before the data are read
+    config = replace(config, data=with_own_tokenizer(config.data, config.start))
     data = prepare_text(config.data, length=config.model.length)
     components = lm_components(config, stored_tokens(data))
     if config.data.near_duplicates == "drop" and components.shingling:
@@ -380,6 +375,11 @@ _studies_of_v: Mapping[str, Study] = {
 
 # %% ../../nbs/experiments/lm.ipynb #81102232
 _studies_of_runs: Mapping[str, Study] = {
+    "guard": _small("held-out generic rows among what a rule looks at, or uniform rows in the "
+                    "batch", "uniform+keep_general=0,anograd+keep_general=0,"
+                    + ",".join(f"anograd+keep_general={g}" for g in (".25", ".5", ".75")) + ","
+                    + ",".join(f"anograd+keep_general=0+uniform_share={share}"
+                               for share in (".25", ".5", ".75"))),
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
         "uniform,soba+store_weighting_every=100,replay+replay_from={1},"
@@ -399,13 +399,26 @@ _studies_of_authors: Mapping[str, Study] = {
         f"the authors' runs on {target}", authors_runs(target), (target,), f"paper-{target}")
     for target in PUBLISHED}
 
+# %% ../../nbs/experiments/lm.ipynb #423ff41f
+def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
+    "The network's kind, the length of what it reads, and the file with the tokenizer, if any."
+    network, length = config.weighting.weighting_network, config.model.length
+    if not (config.data.tokenizer or config.data.vocabulary): return network, length, None
+    if config.weighting.weighting_reads == "bytes": return network, Subwords.average*length, None
+    return network, length, TOKENIZER
+
 # %% ../../nbs/experiments/lm.ipynb #l0000001
+def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
+    "Write the model of a run in the layout of Hugging Face; what it is, in words."
+    return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
+
+# %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(
     "lm", LM_PRESETS, build_lm, "nats per byte", LM_TARGETS,
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
-    build_synthetic=synthetic_lm, costs=LM_COSTS,
-    text_network=lambda config: (config.weighting.weighting_network, config.model.length))
+    build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
+    text_network=network_elsewhere)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

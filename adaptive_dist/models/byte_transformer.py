@@ -7,7 +7,7 @@ __all__ = ['ByteTransformerConfig', 'sinusoids', 'ByteTransformer', 'text_loss']
 
 # %% ../../nbs/models/byte_transformer.ipynb #bc11c366
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -91,10 +91,12 @@ class ByteTransformer(nn.Module):
 
 # %% ../../nbs/models/byte_transformer.ipynb #3ed37da1
 def text_loss(
-    model: ByteTransformer, params: Params, tokens: Integer[Array, "batch length"],
+    model: Any, params: Params, tokens: Integer[Array, "batch length"],
     key: PRNGKeyArray | None = None,
 ) -> Float[Array, " batch"]:
     """Loss of each text under a model in nats per byte or token; a key turns its dropout on.
+
+    The model is a byte transformer, or any other whose `apply` gives logits as it does.
 
     Source: Grangier et al. 2024, language modelling experiments.
     """

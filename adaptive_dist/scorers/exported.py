@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..config.errors import UsageError, did_you_mean
-from ..config.files import read_json, write_json
+from ..config.files import read_json, write_json, write_text
 from ..config.tensors import flattened, read_tensors, unflattened, write_tensors
-from ..data.vocabulary import encode
+from ..data.tokens import BYTES, Tokens, load_subwords
 from ..method import weighting as weightings
 from .scorer import Pool, ScoreItems, ScoreKind, find_scorer, pool_of
 
@@ -95,10 +95,12 @@ def score_pieces(score: Callable[[Any], Any], pieces: np.ndarray,
     return np.concatenate(found)[:len(pieces)].astype(float)
 
 # %% ../../nbs/scorers/exported.ipynb #ae7ce348
-def piecewise(score: Callable[[Any], Any], length: int, pieces: str) -> ScoreItems:
-    "A score of texts from that of pieces of `length` bytes, each document with all of its own."
+def piecewise(score: Callable[[Any], Any], length: int, pieces: str,
+              tokens: Tokens = BYTES) -> ScoreItems:
+    "A score of texts from that of pieces of `length` tokens, each document with all of its own."
     def score_items(items: Any) -> Float[np.ndarray, " items"]:
-        cut = [encode(text, length) for text in items.texts()]
+        cut = [tokens.encode(text, length)["tokens"] for text in items.texts()]
+        cut = [some if len(some) else np.zeros((1, length), some.dtype) for some in cut]
         sizes = np.array([len(some) for some in cut])
         return PIECES[pieces](score_pieces(score, np.concatenate(cut)), np.cumsum(sizes) - sizes)
     return score_items
@@ -109,28 +111,33 @@ NETWORKS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 # %% ../../nbs/scorers/exported.ipynb #0fc97130
 def write_network(folder: Path, network: str, arrays: Mapping[str, Any], length: int,
-                  made_for: Mapping[str, Any]) -> None:
+                  made_for: Mapping[str, Any], tokenizer: str | None = None) -> None:
     """Write a weighting network of texts to a folder.
 
-    `arrays` are its parameters, `length` the bytes of a piece. Raises `UsageError` for a network
-    of another kind.
+    `arrays` are its parameters, `length` the bytes of a piece, or its tokens where there is the
+    text of a `tokenizer`. Raises `UsageError` for a network of another kind.
     """
     if network not in NETWORKS:
         raise UsageError(f"a weighting network of the kind {network} does not travel, since it "
                          f"reads more than a text: {did_you_mean(network, NETWORKS)}")
     folder.mkdir(parents=True, exist_ok=True)
     write_tensors(folder/"weights.safetensors", flattened(arrays))
+    if tokenizer:
+        write_text(folder/"tokenizer.json", tokenizer)
+    kind, further = ("tokenizer", ["tokenizers"]) if tokenizer else ("bytes", [])
     write_json(folder/ABOUT_SCORER, {
         "format": FORMAT, "of": "network", "network": network, "scores": "log_weight",
-        "encoding": {"kind": "bytes", "length": length}, "pieces": "mean",
-        "requires": ["jax", "jaxtyping", "numpy"], "made_for": dict(made_for)})
+        "encoding": {"kind": kind, "length": length}, "pieces": "mean",
+        "requires": ["jax", "jaxtyping", "numpy", *further], "made_for": dict(made_for)})
 
 # %% ../../nbs/scorers/exported.ipynb #be48dc91
 def open_network(folder: Path, about: Mapping[str, Any], pieces: str) -> TextScorer:
     "The network in a folder."
     alpha = unflattened(read_tensors(folder/"weights.safetensors"))
     score = jax.jit(partial(NETWORKS[about["network"]], alpha))
-    score_items = piecewise(score, about["encoding"]["length"], pieces)
+    encoding = about["encoding"]
+    tokens = load_subwords(str(folder)) if encoding["kind"] == "tokenizer" else BYTES
+    score_items = piecewise(score, encoding["length"], pieces, tokens)
     return TextScorer(about, about["scores"], score_items)
 
 # %% ../../nbs/scorers/exported.ipynb #08074bdb

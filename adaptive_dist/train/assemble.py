@@ -19,12 +19,7 @@ from ..data.leaks import leaks_of
 from ..data.readers import Batches, evenly_spaced, wrapped_block
 from ..data.split import Split, Target
 from ..data.table import Rows
-from adaptive_dist.data.targets import (
-    in_other_units,
-    loss_by_target,
-    specific_batches,
-    spread,
-)
+from ..data.targets import in_other_units, loss_by_target, specific_batches, spread
 from ..method.problem import Batch, Params, guarded
 from ..method.selector import Selector, with_uniform
 from .distributed import bounded_device_get, check_rows, make_mesh, scaled
@@ -110,8 +105,8 @@ def taken_over(data: Split, components: TaskComponents) -> dict[str, Any]:
         init_params=components.init_params, labels=labels, groups=groups.of if groups else None,
         base_share=dict(zip(labels, share, strict=True)), target=data.target,
         leaks=partial(leaks_of, data, components.shingling) if components.shingling else None,
-        files=components.files, show=components.show, data=data, weighting=components.weighting,
-        targets=data.targets)
+        files=components.files, show=components.show, load=components.load, data=data,
+        weighting=components.weighting, targets=data.targets)
 
 # %% ../../nbs/train/assemble.ipynb #e0e30eab
 def specific_reader(config: TaskConfig, data: Split, rows: int) -> Batches:

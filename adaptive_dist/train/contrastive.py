@@ -104,8 +104,8 @@ def judged_components(components: Any, width: int, example: Batch) -> Any:
         return float(np.concatenate(found)[:len(rows)].mean())
 
     return components._replace(
-        task=judge.task, init_params=lambda key: judge.init(key, example), example_loss=loss,
-        generic_loss=mean, specific_loss=mean)
+        task=judge.task, init_params=lambda key: judge.init(key, example), load=None,
+        example_loss=loss, generic_loss=mean, specific_loss=mean)
 
 # %% ../../nbs/train/contrastive.ipynb #474e3fc6
 def scoring_components(preparation: Preparation) -> Any:

@@ -31,8 +31,8 @@ from ..data.split import Target
 from ..method.problem import Params
 from . import distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps
-from .distributed import is_primary, place_state
-from .experiment import Experiment, begin, planned_step, step_of
+from .distributed import is_primary
+from .experiment import Experiment, planned_step, start, step_of, wanted_state
 from .fine_tuning import fine_tune
 from .folder import claim_run_folder, existing_result, run_folder_lock
 from .health import DIVERGED, SKIPS, Diverged, Health
@@ -52,13 +52,7 @@ def restore(out: Path | str, experiment: Experiment, step: int | None = None) ->
 
     Raises `UsageError` if that is not there.
     """
-    like = jax.eval_shape(lambda: begin(0, experiment)[0])
-
-    def placed(x: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
-    wanted = jax.tree.map(placed, like, distributed.state_shardings(experiment.mesh, like))
-    return load_state(Path(out)/"checkpoints", wanted, step)
+    return load_state(Path(out)/"checkpoints", wanted_state(experiment), step)
 
 # %% ../../nbs/train/run.ipynb #n0000001
 def restore_tuned(out: Path | str, experiment: Experiment, step: int | None = None) -> Params:
@@ -320,8 +314,7 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     prepared = prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
     experiment = experiment._replace(generic=prepared.reader)
     saved = saved_steps(out/"checkpoints")
-    state = (restore(out, experiment) if saved
-             else place_state(experiment.mesh, begin(config.seed, experiment)[0]))
+    state = restore(out, experiment) if saved else start(config.seed, experiment)
     if config.steps not in saved:
         state = train_stage(config, experiment, state, out, progress)
     tuned = fine_tune_stage(config, experiment, out, state.params)

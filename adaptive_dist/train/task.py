@@ -7,6 +7,7 @@ __all__ = ['Study', 'TaskSpec']
 
 # %% ../../nbs/train/task.ipynb #t0000003
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .experiment import Experiment
@@ -39,9 +40,11 @@ class TaskSpec(NamedTuple):
     - `measures`: what a run measures beside losses, by name, with its unit
     - `build_synthetic(config)`: the experiment on random data, for `bench`
     - `costs`: variants that `bench` compares
-    - `text_network(config)`: the kind of the weighting network and the bytes of a piece, where
-      examples are pieces of text, so that the network can score texts
-      [elsewhere](../scorers/exported.ipynb)
+    - `save_model(config, params, out, run, merge)`: writes a model to `out` in a layout that other
+      programs read, its adapters merged if asked for, and says what it is; `run` is its folder
+    - `text_network(config)`: the kind of the weighting network, the bytes of a piece or its tokens,
+      and the file of a run's folder with the tokenizer of the latter, where examples are pieces of
+      text, so that the network can score texts [elsewhere](../scorers/exported.ipynb)
     """
     name: str
     presets: Mapping[str, Any]
@@ -54,7 +57,8 @@ class TaskSpec(NamedTuple):
     measures: Mapping[str, str] = {}
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"
-    text_network: Callable[[Any], tuple[str, int]] | None = None
+    save_model: Callable[[Any, Any, Path, Path, bool], str] | None = None
+    text_network: Callable[[Any], tuple[str, int, str | None]] | None = None
 
     def preset(self, name: str | None = None) -> tuple[str, Any]:
         "The name and the configuration of a preset; the default one if none is named."

@@ -253,7 +253,7 @@ def test_an_interrupted_build_leaves_nothing(monkeypatch):
         return encode(text, length)
 
     with monkeypatch.context() as patch:
-        patch.setattr(data_module, "encode", interrupted)
+        patch.setattr("adaptive_dist.data.vocabulary.encode", interrupted)
         with pytest.raises(KeyboardInterrupt):
             prepare_text(config(), LENGTH)
     assert caches() == []

@@ -96,6 +96,7 @@ def test_reuters_alone_is_fine_tuned(target):
         assert tuning.fine_tune_learning_rate == (FAST if fast else SLOW)
 
 
+@pytest.mark.slow
 def test_the_authors_table_lists_runs_of_the_studies():
     path = Path(__file__).parents[2]/"nbs/experiments/results/published_lm.csv"
     for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines()):

@@ -33,8 +33,8 @@ def lines_of(out):
             for record in read_metrics(out)]
 
 
-@pytest.mark.parametrize("method", ["soba", *(
-    pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "soba")])
+@pytest.mark.parametrize("method", ["uniform", *(
+    pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "uniform")])
 def test_a_run_that_diverges_ends_there(method, capsys):
     "FAULTS 6 and 7."
     for _ in range(2):  # the second time at once
@@ -69,6 +69,7 @@ def poison(monkeypatch, *steps):
     monkeypatch.setattr(runs, "step_of", step_of)
 
 
+@pytest.mark.slow
 def test_the_last_finite_checkpoint_is_kept_and_skipping_goes_on_from_it(monkeypatch, capsys):
     poison(monkeypatch, 6, 9)
     status = main(small_run("out", "--steps", "12", method="dds"))
@@ -94,8 +95,8 @@ def test_updates_that_never_come_end_a_run_that_skips(monkeypatch, capsys):
     assert saved_steps("out/checkpoints")[-1] == 22  # as of step 4: nothing was learned since
 
 
-@pytest.mark.parametrize("method", ["uniform", *(
-    pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "uniform")])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_watching_changes_no_number_of_a_healthy_run(method):
     assert main(small_run("stop", method=method)) == 0
     assert main(small_run("skip", "--on-divergence", "skip", method=method)) == 0
@@ -142,6 +143,7 @@ def test_no_number_that_is_missing_ends_a_table():
     assert losses_in_words(nothing).startswith("specific loss nan, generic loss nan")
 
 
+@pytest.mark.slow
 def test_a_folder_with_nulls_from_before_is_refused_or_shown(capsys):
     assert main(small_run("out", method="dds")) == 0
     path = Path("out/result.json")
@@ -160,6 +162,7 @@ def test_a_folder_with_nulls_from_before_is_refused_or_shown(capsys):
     assert "nan" in rows[0]
 
 
+@pytest.mark.slow
 def test_events_are_the_same_after_an_interruption(monkeypatch):
     "Jumps of the loss join the metrics, whether the run was interrupted or not."
     from adaptive_dist.train import health

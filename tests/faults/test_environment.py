@@ -32,6 +32,7 @@ def shell(arguments, into="", **environment):
     return done.returncode, done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_a_home_is_written_out_in_every_path(monkeypatch):
     "FAULTS 17."
     home = Path("home").absolute()
@@ -105,8 +106,8 @@ def in_double(method, tmp):
                progress=False)
 
 
-@pytest.mark.parametrize("method", ["soba", *(
-    pytest.param(m, marks=pytest.mark.slow) for m in METHODS if m != "soba")])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_double_precision_elsewhere_changes_nothing(method):
     "FAULTS 20."
     single = in_double(method, "single")

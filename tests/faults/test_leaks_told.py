@@ -36,6 +36,7 @@ def test_a_run_tells_of_near_copies_in_training(capsys):
     assert said in Path("out/selection.html").read_text()
 
 
+@pytest.mark.slow
 def test_near_copies_can_be_left_out_of_the_test(capsys):
     "The same training, and losses on the other test documents alone."
     with Path("g.jsonl").open("a") as file:  # half of them stand in it, too

@@ -160,8 +160,8 @@ def test_finite_difference_agrees_with_exact_in_float32(language):
 
 
 @pytest.mark.parametrize("make", [
-    rules.dds_rule, rules.anograd_rule, rules.soba_rule,
-    lambda kind: rules.soba_rule(kind, curvature_rows=.5)])
+    pytest.param(rules.dds_rule, marks=pytest.mark.slow), rules.anograd_rule, rules.soba_rule,
+    pytest.param(lambda kind: rules.soba_rule(kind, curvature_rows=.5), marks=pytest.mark.slow)])
 def test_alignments_of_both_derivatives_agree_over_several_judgements(make, language):
     params, losses = language
     found = {}
@@ -186,6 +186,7 @@ def test_hessian_product_is_the_hessian_times_v(float64):
     np.testing.assert_allclose(product, hessian @ v, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_soba_uses_v_in_its_very_first_judgement(language):
     params, losses = language
     rule = rules.soba_rule()

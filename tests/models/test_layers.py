@@ -54,7 +54,9 @@ NUMBERS = {  # sum of absolute parameters, losses, norm of the gradient
 }
 
 
-@pytest.mark.parametrize("made", NUMBERS, ids=lambda made: made.__name__)
+@pytest.mark.parametrize("made", [
+    byte_transformer, *(pytest.param(made, marks=pytest.mark.slow)
+                        for made in (encoder_decoder, towers))], ids=lambda made: made.__name__)
 def test_parameters_and_numbers_are_those_of_stored_runs(made):
     params, loss = made()
     group, names, inner, inner_names = NAMES[made]

@@ -181,6 +181,7 @@ def test_towers_learn_which_caption_belongs_to_which_picture(kinds):
     assert task.generic(params, pairs, None).mean() < .1
 
 
+@pytest.mark.slow
 def test_padding_of_captions_is_not_read():
     model, params, _ = towers()
     short = np.zeros((2, 6), np.uint8)
@@ -214,6 +215,7 @@ def test_augmentation_shifts_mirrors_and_scales_and_depends_on_the_key_alone():
     np.testing.assert_array_equal(scaled, found(2, shift=0, flip=False, contrast=.3))
 
 
+@pytest.mark.slow
 def test_weighting_networks_of_pictures_meet_finite_differences(float64):
     batch = jax.tree.map(jnp.asarray, rows(5))
     network = added(image_cnn(width=4, patch=4), bag_of_tokens(width=3))

@@ -24,7 +24,7 @@ from adaptive_dist.train.run import restore
 
 @pytest.mark.parametrize(("kind", "size", "answers", "reason"), [
     ("helps", 256, ("yes",), "the network can find them"),
-    ("generic", 256, ("no", "perhaps"), ""),
+    pytest.param("generic", 256, ("no", "perhaps"), "", marks=pytest.mark.slow),
     ("blind", 256, ("no",), ""),
     pytest.param("noise", 256, ("no",), "", marks=pytest.mark.slow),
     pytest.param("helps", 16, ("no", "perhaps"), "too small", marks=pytest.mark.slow),

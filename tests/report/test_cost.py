@@ -26,10 +26,10 @@ def uniform():
     slow(4.0, dict(method="anograd", derivative="exact")),
     slow(2.8, dict(method="dds", derivative="finite_difference")),
     slow(3.5, dict(method="anograd", derivative="finite_difference")),
-    slow(1.1, dict(method="mixing")),
+    (1.1, dict(method="mixing")),
     slow(2.2, dict(method="mixing", mixing="two_gradients")),
     slow(1.1, dict(method="cds")),
-    (1.3, dict(method="classifier")),
+    slow(1.3, dict(method="classifier")),
     slow(1.3, dict(method="importance")),
     slow(1.3, dict(method="online_cds")),
     slow(1.3, dict(method="online_cds", propose="classifier"))])

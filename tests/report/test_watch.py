@@ -37,6 +37,7 @@ def folder(workplace: Path) -> Path:
     shutil.rmtree(workplace/"run/checkpoints/4")
     return workplace/"run"
 
+@pytest.mark.slow
 def test_the_run_has_picked_what_is_shown(folder: Path) -> None:
     step, rows = next_picks(folder, finished_experiment(read_run(folder), LM))
     fourth = read_metrics(folder)[3]
