@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'NAMES', 'WANTED', 'StoredTensor', 'header_of', 'file_tensors', 'folder_tensors', 'PlannedTensor',
-           'packed_header', 'write_tensors', 'divided', 'write_folder', 'model_folder']
+           'packed_header', 'write_weights', 'divided', 'write_folder', 'model_folder']
 
 # %% ../../nbs/config/tensor_files.ipynb #46eacbff
 import json
@@ -136,7 +136,7 @@ def packed_header(planned: Mapping[str, PlannedTensor]) -> bytes:
     return len(raw).to_bytes(8, "little") + raw
 
 # %% ../../nbs/config/tensor_files.ipynb #7866c8b8
-def write_tensors(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
+def write_weights(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
     "Write a safetensors file, one tensor after another; the file is whole, or as it was."
     part = path.with_name(path.name + ".part")
     with part.open("wb") as file:
@@ -167,11 +167,11 @@ def write_folder(folder: Path, planned: Mapping[str, PlannedTensor], stem: str =
     "Write `STEM.safetensors`, or several files of at most `limit` bytes and their index."
     parts = divided(planned, limit)
     if len(parts) == 1:
-        write_tensors(folder/f"{stem}.safetensors", planned)
+        write_weights(folder/f"{stem}.safetensors", planned)
         return
     files = [f"{stem}-{k + 1:05}-of-{len(parts):05}.safetensors" for k in range(len(parts))]
     for file, part in zip(files, parts, strict=True):
-        write_tensors(folder/file, part)
+        write_weights(folder/file, part)
     write_json(folder/f"{stem}.safetensors.index.json", {
         "metadata": {"total_size": sum(tensor.nbytes for tensor in planned.values())},
         "weight_map": {name: file for file, part in zip(files, parts, strict=True)

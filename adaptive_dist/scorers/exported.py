@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 
 from ..config.errors import UsageError, did_you_mean
 from ..config.files import read_json, write_json, write_text
-from ..config.tensor_files import PlannedTensor, file_tensors, write_tensors
+from ..config.tensor_files import PlannedTensor, file_tensors, write_weights
 from ..data.vocabulary import encode
 from ..method import weighting as weightings
 from .scorer import Pool, ScoreItems, ScoreKind, find_scorer, pool_of
@@ -154,7 +154,7 @@ def unflattened(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 # %% ../../nbs/scorers/exported.ipynb #120c9b70
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     "Write arrays in single precision to a safetensors file."
-    write_tensors(path, {
+    write_weights(path, {
         name: PlannedTensor("F32", values.shape, partial(np.asarray, values, np.float32))
         for name, values in arrays.items()})
 
