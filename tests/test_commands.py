@@ -18,6 +18,7 @@ from own_texts import TINY, write_texts
 
 from adaptive_dist import cli, commands
 from adaptive_dist.config.settings import RENAMED, flag
+from adaptive_dist.corpus import run_scorer, select
 from adaptive_dist.experiments import lm, mt
 from adaptive_dist.experiments.registry import task_names
 from adaptive_dist.report.compare import Comparison
@@ -104,11 +105,17 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.setattr(commands, name, stop)
     monkeypatch.setattr(lm, "demo", stop)
     monkeypatch.setattr(mt, "translator", stop)
+    for name in ("select_records", "score_records"):
+        monkeypatch.setattr(select, name, stop)
+    monkeypatch.setattr(run_scorer, "export_network", stop)
+    monkeypatch.setattr(run_scorer, "is_run", lambda method: method.startswith("run"))
+    monkeypatch.setattr(run_scorer, "travels", lambda method: False)
     return given
 
 def arguments(text: str) -> list[str]:
     "What our command is given; names that stand for others are filled in."
-    command = text.partition("adaptive-dist ")[2].replace("$(JOB_COMPLETION_INDEX)", "0")
+    command = re.sub(r"\$(\(JOB_COMPLETION_INDEX\)|SLURM_ARRAY_TASK_ID)", "0",
+                     text.partition("adaptive-dist ")[2])
     names = {"TASK": "lm", "[DATA]": "text.txt",
              **dict.fromkeys(("RUN_FOLDER...", "RUN_FOLDER", "RUN...", "RUN"), "run")}
     words = [names.get(word, word) for word in shlex.split(command)]
@@ -136,7 +143,7 @@ def test_our_command_is_understood(
     words = arguments(command.text)
     if len(words) == 1 and words[0] in ("run", "check", "compare"):  # named, not given
         words.append("lm")
-    if len(words) == 1 and words[0] in ("report", "score", "translate"):
+    if len(words) == 1 and words[0] in ("report", "score", "translate", "export", "select"):
         words.append("run")
     assert understood(words) == 0, capsys.readouterr().err
     if not read: return

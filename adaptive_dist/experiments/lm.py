@@ -44,7 +44,8 @@ from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
-from .text_model import StartConfig, check_start, save_text_model, text_model, with_own_tokenizer
+from . import text_model as beginnings
+from .text_model import StartConfig, text_model
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
@@ -173,8 +174,8 @@ def build_lm(config: LMConfig) -> Experiment:
     that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    check_start(config.start, config.model, config.adapters)  # before the data are read
-    config = replace(config, data=with_own_tokenizer(config.data, config.start))
+    beginnings.check_start(config.start, config.model, config.adapters)  # before the data are read
+    config = replace(config, data=beginnings.with_own_tokenizer(config.data, config.start))
     data = prepare_text(config.data, length=config.model.length)
     components = lm_components(config, stored_tokens(data))
     if config.data.near_duplicates == "drop" and components.shingling:
@@ -411,7 +412,8 @@ def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
     "Write the model of a run in the layout of Hugging Face; what it is, in words."
-    return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
+    return beginnings.save_text_model(
+        out, config.start, config.model, config.adapters, params, run, merge)
 
 # %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(

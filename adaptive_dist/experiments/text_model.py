@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['StartConfig', 'TextModel', 'check_byte_transformer', 'with_own_tokenizer', 'check_pretrained', 'load_text_model',
-           'pretrained_model', 'check_start', 'text_model', 'save_byte_transformer', 'save_text_model']
+           'open_adapted', 'pretrained_model', 'check_start', 'text_model', 'save_byte_transformer', 'save_text_model']
 
 # %% ../../nbs/experiments/text_model.ipynb #fd844a53
 import json
@@ -20,13 +20,13 @@ from jaxtyping import PRNGKeyArray
 
 from ..config.errors import UsageError
 from ..config.settings import setting
+from ..config.tensor_files import model_folder
 from ..data.text import DataConfig
 from ..method.problem import Params
-from ..models import pretrained
+from ..models import adapters as adapting, pretrained
 from ..models.adapters import Adapted, AdapterConfig, adapted_model
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig
 from ..models.pretrained import Pretrained, open_pretrained, read_params
-from ..models.tensor_files import model_folder
 
 # %% ../../nbs/experiments/text_model.ipynb #57052c61
 @dataclass(frozen=True)
@@ -96,10 +96,20 @@ def load_text_model(found: Pretrained, model: Any, key: PRNGKeyArray, wanted: Pa
     return {"base": base, "adapters": fresh(key)}
 
 # %% ../../nbs/experiments/text_model.ipynb #60bbbfab
+def open_adapted(name: str, adapters: AdapterConfig) -> Pretrained:
+    "A published model that has the layers that are to be adapted; `UsageError` if it has not."
+    found = open_pretrained(name)
+    if adapters.lora_rank:
+        token = jnp.zeros((1, 1), jnp.int32)
+        axes = adapting.input_axes(found.module(), jax.random.key(0), token)
+        adapting.chosen_layers(axes, adapters.names)
+    return found
+
+# %% ../../nbs/experiments/text_model.ipynb #8ee59561
 def pretrained_model(name: str, size: ByteTransformerConfig, adapters: AdapterConfig,
                      numbers: int, offset: int) -> TextModel:
     "A published model; `UsageError` for one that cannot be used with these texts."
-    found = open_pretrained(name)
+    found = open_adapted(name, adapters)
     check_pretrained(found, name, size.length, numbers, offset)
     config = replace(found.config, offset=offset, dtype=size.dtype, remat=size.remat,
                      attention=size.attention)
@@ -112,7 +122,7 @@ def check_start(start: StartConfig, size: ByteTransformerConfig,
                 adapters: AdapterConfig) -> None:
     "`UsageError` for a model that cannot be, whatever the data are."
     if start.from_:
-        open_pretrained(start.from_)
+        open_adapted(start.from_, adapters)
         return
     if adapters.lora_rank:
         raise UsageError(f"--lora-rank {adapters.lora_rank}: adapters are added to a model that "
@@ -126,8 +136,8 @@ def text_model(start: StartConfig, size: ByteTransformerConfig, adapters: Adapte
 
     Numbers are larger than tokens by `offset`. Raises `UsageError` for a model that cannot be.
     """
-    check_start(start, size, adapters)
     if start.from_: return pretrained_model(start.from_, size, adapters, numbers, offset)
+    check_start(start, size, adapters)
     return TextModel(ByteTransformer(size, numbers))
 
 # %% ../../nbs/experiments/text_model.ipynb #b101df84

@@ -170,10 +170,7 @@ def settings_table(node: ast.ClassDef, text: str) -> str:
     for name, call in settings(node).items():
         named = {k.arg: k.value for k in call.keywords}
         default, said = [*call.args, named.get("help")][:2]
-        if isinstance(said, ast.Constant):
-            words = str(said.value)
-        else:
-            words = source_of(said, text)
+        words = str(getattr(said, "value", None) or source_of(said, text))
         unit = re.search(r"\s*\(([^()]*)\)", words)
         meaning = words.replace(unit[0], "", 1) if unit else words
         limits = [f"{LIMITS[k]} {source_of(v, text)}" for k, v in named.items() if k in LIMITS]

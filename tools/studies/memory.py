@@ -30,8 +30,8 @@ def hollow_checkpoint(folder: Path) -> None:
     "A checkpoint whose tensors take no room on the disk."
     import jax
 
+    from adaptive_dist.config import tensor_files
     from adaptive_dist.config.files import write_json
-    from adaptive_dist.models import tensor_files
     from adaptive_dist.models.decoder import family_of
     from adaptive_dist.models.pretrained import planned_tensors
     family = family_of(LLAMA_1B)
@@ -54,12 +54,13 @@ def experiment_of(folder: Path, method: str, rank: int | None, devices: int) -> 
         LM.presets["reduced"], method=method, from_=str(folder), lora_rank=rank, length=LENGTH,
         batch_size=ROWS*devices, downsampling=4, dtype="bfloat16", remat=True, probe_every=0,
         mesh=f"fsdp={devices}")
-    changes = {"soba": dict(hvp="exact", curvature_rows=1.), "anograd": dict(derivative="exact")}
+    changes: dict[str, dict[str, Any]] = {
+        "soba": dict(hvp="exact", curvature_rows=1.), "anograd": dict(derivative="exact")}
     assert LM.build_synthetic
     return LM.build_synthetic(change(config, **changes.get(method, {})))
 
-def sizes(experiment: Any) -> dict[str, float]:
-    "Gigabytes on each device: the state's parts, and what the program needs beside the state."
+def sizes(experiment: Any, compiled: bool) -> dict[str, float]:
+    "Gigabytes on each device: the state's parts, and what a compiled step needs beside them."
     import jax
 
     from adaptive_dist.train.distributed import row_sharding
@@ -68,46 +69,55 @@ def sizes(experiment: Any) -> dict[str, float]:
     rows = row_sharding(experiment.mesh)
     batches = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows),
                            first_batches(experiment))
-    placed = jax.tree.map(lambda x: x.sharding, wanted)
-    step = jax.jit(step_of(experiment), donate_argnums=0, out_shardings=(placed, None))
-    found = step.lower(wanted, *batches).compile().memory_analysis()
     def kept(tree: Any) -> float:
         return sum(math.prod(x.sharding.shard_shape(x.shape))*x.dtype.itemsize
                    for x in jax.tree.leaves(tree))/1e9
-    return {"parameters": kept(wanted.params), "optimizer": kept(wanted.optimizer),
-            "rule": kept(wanted.selector), "working": found.temp_size_in_bytes/1e9}
+    state = {"parameters": kept(wanted.params), "optimizer": kept(wanted.optimizer),
+             "rule": kept(wanted.selector)}
+    if not compiled: return state
+    placed = jax.tree.map(lambda x: x.sharding, wanted)
+    step = jax.jit(step_of(experiment), donate_argnums=0, out_shardings=(placed, None))
+    found = step.lower(wanted, *batches).compile().memory_analysis()
+    assert found, "this backend does not count memory"
+    return {**state, "working": found.temp_size_in_bytes/1e9}
 
-def measure(method: str, rank: int | None, devices: int) -> dict[str, Any]:
+def measure(method: str, rank: int | None, devices: int, compiled: bool) -> dict[str, Any]:
     "A row of the table, in a process that simulates so many devices."
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         hollow_checkpoint(folder)
-        found = sizes(experiment_of(folder, method, rank, devices))
-    total = sum(found.values())
+        found = sizes(experiment_of(folder, method, rank, devices), compiled)
+    total = round(sum(found.values()), 3) if compiled else ""
     return {"devices": devices, "method": method, "rank": rank or "", "rows": ROWS,
-            "length": LENGTH, **{part: round(value, 3) for part, value in found.items()},
-            "total": round(total, 3)}
+            "length": LENGTH, "working": "",
+            **{part: round(value, 3) for part, value in found.items()}, "total": total}
+
+def known_rows() -> list[dict[str, Any]]:
+    "The rows that are there."
+    from adaptive_dist.report.tables import read_csv
+    return read_csv(RESULTS) if RESULTS.exists() else []
 
 def main() -> None:
     "Add the rows that are missing, each from a process of its own."
-    from adaptive_dist.report.tables import read_csv, write_csv
+    from adaptive_dist.report.tables import write_csv
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--devices", default="1,8,64")
+    parser.add_argument("--state-only", action="store_true", help="compile nothing")
     parser.add_argument("--only", nargs=3, help="method, rank or 0, and devices of one row")
     arguments = parser.parse_args()
     if arguments.only:
         method, rank, devices = arguments.only
-        found = read_csv(RESULTS) if RESULTS.exists() else []
-        write_csv(RESULTS, [*found, measure(method, int(rank) or None, int(devices))])
+        row = measure(method, int(rank) or None, int(devices), not arguments.state_only)
+        write_csv(RESULTS, [*known_rows(), row])
         return
     for devices in arguments.devices.split(","):
         flags = f"--xla_force_host_platform_device_count={devices} {FLAGS}"
         here = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
-        known = [(row["method"], str(row["rank"] or ""), str(row["devices"]))
-                 for row in (read_csv(RESULTS) if RESULTS.exists() else [])]
+        known = [(row["method"], row["rank"], str(row["devices"])) for row in known_rows()]
         for method, rank in METHODS:
-            if (method, str(rank or ""), devices) in known: continue
+            if (method, rank, devices) in known: continue
             only = [method, str(rank or 0), devices]
+            only += ["--state-only"] if arguments.state_only else []
             subprocess.run([sys.executable, __file__, "--only", *only], env=here, check=True)
 
 if __name__ == "__main__":
