@@ -106,14 +106,16 @@ class LMConfig(TaskConfig):
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
-        named = self.data.tokenizer
-        own = {"--tokenizer": load_subwords(named).fingerprint()} if named else {}
+        named = with_own_tokenizer(self.data, self.start).tokenizer
+        by = "--tokenizer" if self.data.tokenizer else "--from"
+        own = {by: load_subwords(named).fingerprint()} if named else {}
         return {**fingerprints_of(self.data, "text"), **own}
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
         path = folder/TOKENIZER
-        used = self.data.tokenizer or (self.data.vocabulary and other_data)
+        brought = self.data.tokenizer or self.start.from_
+        used = brought or (self.data.vocabulary and other_data)
         if not used or not path.exists(): return self
         return change(self, tokenizer=str(path), vocabulary=None)
 
@@ -378,9 +380,8 @@ _studies_of_v: Mapping[str, Study] = {
 _studies_of_runs: Mapping[str, Study] = {
     "guard": _small("held-out generic rows among what a rule looks at, or uniform rows in the "
                     "batch", "uniform+keep_general=0,anograd+keep_general=0,"
-                    + ",".join(f"anograd+keep_general={g}" for g in (".25", ".5", ".75")) + ","
-                    + ",".join(f"anograd+keep_general=0+uniform_share={share}"
-                               for share in (".25", ".5", ".75"))),
+                    "anograd+keep_general=.25,anograd+keep_general=.5,anograd+keep_general=.75,"
+                    "anograd+keep_general=0+uniform_share=.5"),
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
         "uniform,soba+store_weighting_every=100,replay+replay_from={1},"

@@ -22,14 +22,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
+from ..config import tensor_files
 from ..config.errors import UsageError
 from ..config.files import read_json, write_json
+from ..config.tensor_files import PlannedTensor, StoredTensor
 from ..method.problem import Params
-from . import tensor_files
 from .adapters import FLOATS, Adapted
 from .byte_transformer import ByteTransformerConfig
 from .decoder import Decoder, DecoderConfig, Family, family_of
-from .tensor_files import PlannedTensor, StoredTensor
 
 # %% ../../nbs/models/pretrained.ipynb #057f0fa8
 def published_name(path: tuple[str, ...], family: Family) -> str:

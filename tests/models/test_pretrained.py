@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adaptive_dist.config import tensor_files
 from adaptive_dist.config.errors import UsageError
-from adaptive_dist.models import tensor_files
 from adaptive_dist.models.decoder import family_of
 from adaptive_dist.models.pretrained import (
     open_pretrained,

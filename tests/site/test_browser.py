@@ -163,6 +163,19 @@ def test_search_finds_words_and_names_first_and_can_be_read(tab: Tab) -> None:
                 assert not tab.evaluate(FAINT), words
             assert found == FIRST
 
+def test_the_sidebar_shows_where_one_is_and_anchors_stay(tab: Tab) -> None:
+    seen = """(() => {
+        const a = document.querySelector('.sidebar-link.active').getBoundingClientRect();
+        const b = document.querySelector('#quarto-sidebar').getBoundingClientRect();
+        return a.top >= b.top && a.bottom <= innerHeight})()"""
+    with served(ROOT/"_docs") as url:
+        tab.look(1280, 900)
+        tab.open(f"{url}/train/scored.html")
+        assert tab.wait(seen) and tab.evaluate("scrollY") == 0
+        tab.open(f"{url}/method/selector.html#make_step")
+        at = "document.getElementById('make_step').getBoundingClientRect().top"
+        assert tab.wait(f"{seen} && scrollY > 1000") and -1 < tab.evaluate(at) < 200
+
 def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,9 +1,12 @@
 // The sidebar shows where the reader is; a table or an equation wider than its column says that it
 // scrolls.
 (() => {
-  const here = document.querySelector("#quarto-sidebar .sidebar-link.active");
-  if (here) here.closest(".sidebar-item-container").scrollIntoView({block: "center"});
-  window.scrollTo({top: location.hash ? window.scrollY : 0});
+  const sidebar = document.querySelector("#quarto-sidebar");
+  const here = sidebar && sidebar.querySelector(".sidebar-link.active");
+  if (here) {  // the sidebar alone moves, not the page
+    const [bar, link] = [sidebar.getBoundingClientRect(), here.getBoundingClientRect()];
+    sidebar.scrollTop += link.top - bar.top - bar.height/2;
+  }
   const boxes = [...document.querySelectorAll(
     "main .sd-table, main .cell-output-display:has(table), main .math.display")];
   const mark = () => boxes.forEach(box => {

@@ -30,8 +30,8 @@ def hollow_checkpoint(folder: Path) -> None:
     "A checkpoint whose tensors take no room on the disk."
     import jax
 
+    from adaptive_dist.config import tensor_files
     from adaptive_dist.config.files import write_json
-    from adaptive_dist.models import tensor_files
     from adaptive_dist.models.decoder import family_of
     from adaptive_dist.models.pretrained import planned_tensors
     family = family_of(LLAMA_1B)
