@@ -143,7 +143,7 @@ def test_pages_read_well_on_a_phone_and_at_a_desk(tab: Tab, tmp_path: Path) -> N
 
 FIRST = {
     "gpu": "guides/gpu_and_tpu.html", "cite": "guides/citing.html",
-    "flax": "guides/your_model.html#flax-nnx", "pytorch": "guides/your_trainer.html",
+    "flax": "guides/your_model.html", "pytorch": "guides/your_trainer.html",
     "glossary": "guides/glossary.html", "which method": "guides/which_method.html",
     "anograd": "method/selector.html#anograd", "make_step": "method/selector.html#make_step",
     "own data": "guides/your_own_data.html", "damping_of": "train/rule_methods.html#damping_of",
