@@ -171,10 +171,10 @@ def corpus_settings(parser: Parser, preset: Any, method: str,
 def not_yet(cluster: Any, out: Path) -> str:
     "What is said where the result is not there yet, since other tasks have to end before."
     if cluster.task is None:
-        return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the same "
-                f"command writes {out}")
-    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same command "
-            f"without --task writes {out}")
+        return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the "
+                f"same command writes {out}")
+    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same "
+            f"command without --task writes {out}")
 
 # %% ../nbs/commands.ipynb #599d2471
 def score_parser() -> Parser:
@@ -201,8 +201,8 @@ def score_command(argv: Sequence[str]) -> None:
     config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
     by, out, data, text = (given[name] for name in ("by", "out", "data", "text"))
     count: int | None
-    if data is None and not run_scorer.is_run(by):
-        raise UsageError(f"{by} is no run, which has data of its own: name the text to score, too")
+    if data is None and run_scorer.is_scorer(by):
+        raise UsageError(f"{by} has no data of its own, as a run has: name the text to score, too")
     if data is None or text or not run_scorer.travels(by):
         count = export_scores(path_argument(by), load_task, out, data, text)
     else:

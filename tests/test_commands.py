@@ -105,7 +105,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         monkeypatch.setattr(commands, name, stop)
     monkeypatch.setattr(lm, "demo", stop)
     monkeypatch.setattr(mt, "translator", stop)
-    monkeypatch.setattr(select, "select_records", stop)
+    for name in ("select_records", "score_records"):
+        monkeypatch.setattr(select, name, stop)
     monkeypatch.setattr(run_scorer, "export_network", stop)
     monkeypatch.setattr(run_scorer, "is_run", lambda method: method.startswith("run"))
     monkeypatch.setattr(run_scorer, "travels", lambda method: False)
@@ -113,7 +114,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 def arguments(text: str) -> list[str]:
     "What our command is given; names that stand for others are filled in."
-    command = text.partition("adaptive-dist ")[2].replace("$(JOB_COMPLETION_INDEX)", "0")
+    command = re.sub(r"\$(\(JOB_COMPLETION_INDEX\)|SLURM_ARRAY_TASK_ID)", "0",
+                     text.partition("adaptive-dist ")[2])
     names = {"TASK": "lm", "[DATA]": "text.txt",
              **dict.fromkeys(("RUN_FOLDER...", "RUN_FOLDER", "RUN...", "RUN"), "run")}
     words = [names.get(word, word) for word in shlex.split(command)]

@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 from zipfile import ZipFile
 
+import jax
 import pytest
+
+from adaptive_dist.method import weighting
+from adaptive_dist.scorers.exported import load_scorer, write_network
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["adaptive_dist", "README.md", "LICENSE", "pyproject.toml", "settings.ini", "setup.py"]
@@ -100,3 +104,16 @@ def test_a_missing_extra_ends_with_the_line_that_installs_it(core: Path, tmp_pat
     python = called(core/"python", "-c", "from adaptive_dist.experiments import lm",
                     folder=tmp_path, status=1)
     assert python.stderr.endswith(line)
+
+def test_a_scorer_that_was_exported_here_scores_with_the_core_alone(
+    core: Path, tmp_path: Path,
+) -> None:
+    network = weighting.causal_cnn(embedding=8, width=8)
+    alpha = network.init(jax.random.key(0), {})
+    alpha["out"] = jax.random.normal(jax.random.key(1), 8)
+    write_network(tmp_path/"scorer", "causal_cnn", alpha, 32, {"target": "law"})
+    texts = ["a text of more than thirty-two bytes, so of several pieces", "short"]
+    program = "import sys, adaptive_dist as ad; print(*ad.load_scorer('scorer')(sys.argv[1:]))"
+    said = called(core/"python", "-W", "error", "-c", program, *texts, folder=tmp_path).stdout
+    expected = load_scorer(tmp_path/"scorer")(texts)
+    assert list(map(float, said.split())) == pytest.approx(expected.tolist(), abs=1e-6)

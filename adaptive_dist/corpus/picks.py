@@ -48,6 +48,7 @@ def arrow_column_of(name: str, values: list[Any], kind: Any = None) -> Any:
     except (pa.ArrowException, OverflowError, TypeError) as e:
         raise several_types(name, e) from None
 
+# %% ../../nbs/corpus/picks.ipynb #0bd95b50
 def several_types(name: str, error: BaseException) -> UsageError:
     "The error for a column that no file of columns can hold."
     return UsageError(f"the column {name!r} does not have the same type in all records "
@@ -120,6 +121,7 @@ def join_lines(parts: Sequence[Path], path: Path) -> None:
                 while block := file.read(2**20):
                     out.write(block)
 
+# %% ../../nbs/corpus/picks.ipynb #031f12a8
 def compression_of(path: Path) -> str | None:
     "The compression that the name of a file, or of its part, says."
     packed = {".zst": "zstd", ".gz": "gzip"}

@@ -25,7 +25,7 @@ from ..data.sources import Source, fingerprint_of, parse_source, parts_of
 from ..scorers import scorer as scorers
 from ..scorers.exported import ABOUT_SCORER, TextScorer, load_scorer, write_sample
 from ..scorers.score_file import ScoresById
-from .records import BLOCK, RecordsConfig
+from .records import RECORD_BLOCK, RecordsConfig
 from .run_scorer import export_network
 from .sampling import sample_of
 
@@ -91,7 +91,7 @@ def scorer_words(config: ScoringConfig) -> dict[str, Any]:
 def plan_of(source: Source, config: ScoringConfig) -> dict[str, Any]:
     "All that scores follow from, as JSON has it."
     return plain({"source": fingerprint_of(source, config.verify), "columns": config.columns(),
-                  "block": BLOCK, "pieces": config.pieces, "seed": config.seed,
+                  "block": RECORD_BLOCK, "pieces": config.pieces, "seed": config.seed,
                   **scorer_words(config)})
 
 # %% ../../nbs/corpus/plan.ipynb #051b535d
@@ -190,8 +190,8 @@ def settle(folder: Path, plan: Mapping[str, Any], build: Callable[[Path], None])
             found = read_json(folder/"plan.json", f"delete {folder}")
             changed = [name for name in plan if found.get(name) != plan[name]]
             if changed:
-                raise UsageError(f"{folder} holds a pass of another {changed[0]}: delete it, or "
-                                 "name another --out")
+                raise UsageError(f"{folder} holds a pass that differs in its {changed[0]}: "
+                                 "delete it, or name another --out")
             return
         shutil.rmtree(folder/"scorer", ignore_errors=True)
         try:

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'scored_records', 'write_columns', 'Share', 'shares_of', 'block_path', 'blocks_there', 'score_share',
-           'file_of_part', 'rows_told', 'Expected', 'check_task', 'rows_of_block', 'score_left', 'score_corpus',
-           'scored_blocks']
+           'file_of_part', 'rows_told', 'Expected', 'check_division', 'rows_of_block', 'score_left', 'score_corpus',
+           'blocks_of_scores']
 
 # %% ../../nbs/corpus/scoring.ipynb #47e84532
 import os
@@ -19,7 +19,7 @@ from ..config.errors import UsageError
 from ..data.account import Account, LeftOut
 from ..data.sources import Source
 from .plan import Pass, RecordScorer, ScoreDocuments
-from .records import BLOCK, Record, record_blocks
+from .records import RECORD_BLOCK, Record, record_blocks
 
 # %% ../../nbs/corpus/scoring.ipynb #5653d32c
 CHUNK = 256  # records that are scored together
@@ -85,7 +85,7 @@ def blocks_there(folder: Path, part: int) -> tuple[list[Path], bool]:
     found = list[Path]()
     while (path := block_path(folder, part, len(found))).exists():
         found.append(path)
-    return found, bool(found) and pq.read_metadata(found[-1]).num_rows < BLOCK
+    return found, bool(found) and pq.read_metadata(found[-1]).num_rows < RECORD_BLOCK
 
 # %% ../../nbs/corpus/scoring.ipynb #e67fbbec
 def score_share(part: Source, share: Share, folder: Path, work: Pass, scorer: RecordScorer,
@@ -141,7 +141,7 @@ class Expected:
         return round(sum(n or 0 for n in self.known.values())*everything/read)
 
 # %% ../../nbs/corpus/scoring.ipynb #7b9efaa5
-def check_task(tasks: int, task: int | None) -> None:
+def check_division(tasks: int, task: int | None) -> None:
     "`UsageError` for a task that there is not."
     if tasks < 1: raise UsageError(f"--tasks {tasks}: must be at least 1")
     if task is not None and not 0 <= task < tasks:
@@ -175,7 +175,7 @@ def score_corpus(work: Pass, tasks: int = 1, task: int | None = None,
     Raises `UsageError` for what cannot be read or written, and for a task that there is not.
     """
     from tqdm.auto import tqdm
-    check_task(tasks, task)
+    check_division(tasks, task)
     count = len(work.parts)
     shares = [*map(Share, range(count))] if task is None else shares_of(task, tasks, count)
     expected = Expected(work.parts[share.part] for share in shares)
@@ -188,7 +188,7 @@ def score_corpus(work: Pass, tasks: int = 1, task: int | None = None,
             bar.total = expected.total()
 
 # %% ../../nbs/corpus/scoring.ipynb #e2e3b26e
-def scored_blocks(folder: Path, parts: Iterable[int]) -> Iterator[tuple[int, int, Path]]:
+def blocks_of_scores(folder: Path, parts: Iterable[int]) -> Iterator[tuple[int, int, Path]]:
     "Numbers of part and block and the file of all blocks; `UsageError` if some are not there."
     for part in parts:
         found, whole = blocks_there(folder, part)

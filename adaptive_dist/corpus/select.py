@@ -22,11 +22,12 @@ from ..data.sources import parse_source
 from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
-from .choice import Choice, SelectConfig, check_amount, check_draw, choose
+from ..scorers.scorer import find_scorer
+from .choice import Choice, SelectConfig, check_amount, check_draw, make_choice
 from .cluster import ClusterConfig, run_tasks
 from .picks import kind_of_file, replacing
 from .plan import Pass, ScoringConfig, named_method, open_pass, plan_of
-from .scoring import blocks_there, rows_of_block, score_corpus, scored_blocks
+from .scoring import blocks_of_scores, blocks_there, score_corpus
 from .taking import Taking, Tally, begin_taking, gather, take_corpus
 
 # %% ../../nbs/corpus/select.ipynb #50d382a4
@@ -165,13 +166,11 @@ def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = 
     said, about = choice_words(work, config, out), work.about()
     done = finished_selection(work.folder, said, out)
     if done: return done
-    choice = choose(work.folder, len(work.parts), config, about["scores"])
+    choice = make_choice(work.folder, len(work.parts), config, about["scores"])
     taking = Taking(work, choice, config, work.folder/"taken", kind_of_file(out))
-    total = sum(rows_of_block(path)
-                for *_, path in scored_blocks(work.folder, range(len(work.parts))))
     try:
         begin_taking(taking.folder, said)
-        take_corpus(taking, total, progress)
+        take_corpus(taking, progress)
         found = Selected(out, choice, gather(taking, out))
         page_path = out.with_name(f"{out.name}.html")
         write_text(page_path, summary_page(found, about, config, command))
@@ -192,6 +191,8 @@ def select_records(source: str, config: SelectConfig, out: Path,
     """
     kind_of_file(out)
     check_amount(config)
+    if config.scored_by is None:
+        check_draw(config, find_scorer(config.scorer).kind)
     work = begin_pass(source, config, out)
     check_draw(config, work.about()["scores"])
     if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
@@ -205,7 +206,7 @@ def gather_scores(work: Pass, out: Path) -> int:
     count, writer = 0, None
     try:
         with replacing(out) as part:
-            for *_, path in scored_blocks(work.folder, range(len(work.parts))):
+            for *_, path in blocks_of_scores(work.folder, range(len(work.parts))):
                 table = pq.read_table(path, columns=["id", "label", "score"])
                 table = table.filter(pc.is_finite(table["score"]))
                 writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")

@@ -44,7 +44,8 @@ from ..train.metrics import read_metrics
 from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
-from .text_model import StartConfig, check_start, save_text_model, text_model, with_own_tokenizer
+from . import text_model as beginnings
+from .text_model import StartConfig, text_model
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
@@ -105,14 +106,16 @@ class LMConfig(TaskConfig):
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
-        named = self.data.tokenizer
-        own = {"--tokenizer": load_subwords(named).fingerprint()} if named else {}
+        named = with_own_tokenizer(self.data, self.start).tokenizer
+        by = "--tokenizer" if self.data.tokenizer else "--from"
+        own = {by: load_subwords(named).fingerprint()} if named else {}
         return {**fingerprints_of(self.data, "text"), **own}
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
         path = folder/TOKENIZER
-        used = self.data.tokenizer or (self.data.vocabulary and other_data)
+        brought = self.data.tokenizer or self.start.from_
+        used = brought or (self.data.vocabulary and other_data)
         if not used or not path.exists(): return self
         return change(self, tokenizer=str(path), vocabulary=None)
 
@@ -171,8 +174,8 @@ def build_lm(config: LMConfig) -> Experiment:
     that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    check_start(config.start, config.model, config.adapters)  # before the data are read
-    config = replace(config, data=with_own_tokenizer(config.data, config.start))
+    beginnings.check_start(config.start, config.model, config.adapters)  # before the data are read
+    config = replace(config, data=beginnings.with_own_tokenizer(config.data, config.start))
     data = prepare_text(config.data, length=config.model.length)
     components = lm_components(config, stored_tokens(data))
     if config.data.near_duplicates == "drop" and components.shingling:
@@ -377,9 +380,8 @@ _studies_of_v: Mapping[str, Study] = {
 _studies_of_runs: Mapping[str, Study] = {
     "guard": _small("held-out generic rows among what a rule looks at, or uniform rows in the "
                     "batch", "uniform+keep_general=0,anograd+keep_general=0,"
-                    + ",".join(f"anograd+keep_general={g}" for g in (".25", ".5", ".75")) + ","
-                    + ",".join(f"anograd+keep_general=0+uniform_share={share}"
-                               for share in (".25", ".5", ".75"))),
+                    "anograd+keep_general=.25,anograd+keep_general=.5,anograd+keep_general=.75,"
+                    "anograd+keep_general=0+uniform_share=.5"),
     "curriculum": _small(
         "the weighting networks of a SOBA run replayed in order, shuffled, or only the last",
         "uniform,soba+store_weighting_every=100,replay+replay_from={1},"
@@ -410,7 +412,8 @@ def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
     "Write the model of a run in the layout of Hugging Face; what it is, in words."
-    return save_text_model(out, config.start, config.model, config.adapters, params, run, merge)
+    return beginnings.save_text_model(
+        out, config.start, config.model, config.adapters, params, run, merge)
 
 # %% ../../nbs/experiments/lm.ipynb #7ce7d8e2
 LM = TaskSpec(

@@ -20,13 +20,13 @@ from jaxtyping import PRNGKeyArray
 
 from ..config.errors import UsageError
 from ..config.settings import setting
+from ..config.tensor_files import model_folder
 from ..data.text import DataConfig
 from ..method.problem import Params
 from ..models import adapters as adapting, pretrained
 from ..models.adapters import Adapted, AdapterConfig, adapted_model
 from ..models.byte_transformer import ByteTransformer, ByteTransformerConfig
 from ..models.pretrained import Pretrained, open_pretrained, read_params
-from ..models.tensor_files import model_folder
 
 # %% ../../nbs/experiments/text_model.ipynb #57052c61
 @dataclass(frozen=True)

@@ -87,6 +87,7 @@ def layer_path(context: Any) -> tuple[str, ...] | None:
     layer = context.module
     if context.method_name != "__call__" or not isinstance(layer, nn.Dense | nn.DenseGeneral):
         return None
+    assert layer.scope
     return tuple(layer.scope.path)
 
 # %% ../../nbs/models/adapters.ipynb #2af407ac

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['ACTIVATIONS', 'ROPES', 'FAMILIES', 'DecoderConfig', 'Rope', 'LlamaConfig', 'said', 'check_only', 'activation_of',
-           'start_of', 'gpt2_config', 'stretched_beyond', 'rope_of', 'windows_of', 'llama_config', 'mistral_config',
-           'qwen2_config', 'qwen3_config', 'angles', 'rotated', 'causal_attention', 'Decoder', 'Gpt2Attention',
-           'Gpt2Mlp', 'Gpt2Block', 'logits_of', 'Gpt2', 'LlamaAttention', 'LlamaMlp', 'LlamaBlock', 'Llama', 'Family',
-           'family_of']
+           'start_of', 'gpt2_config', 'stretched_beyond', 'rope_of', 'windows_of', 'llama_heads', 'llama_config',
+           'mistral_config', 'qwen2_config', 'qwen3_config', 'angles', 'rotated', 'causal_attention', 'Decoder',
+           'Gpt2Attention', 'Gpt2Mlp', 'Gpt2Block', 'logits_of', 'Gpt2', 'LlamaAttention', 'LlamaMlp', 'LlamaBlock',
+           'Llama', 'Family', 'family_of']
 
 # %% ../../nbs/models/decoder.ipynb #e5439f13
 from collections.abc import Callable, Mapping
@@ -128,7 +128,7 @@ def start_of(values: Mapping[str, Any], vocabulary: int) -> int:
     for name in ("bos_token_id", "eos_token_id"):
         found = values.get(name)
         first = found[0] if isinstance(found, list) and found else found
-        if is_a(first, int) and 0 <= first < vocabulary: return first
+        if isinstance(first, int) and 0 <= first < vocabulary: return first
     return 0
 
 # %% ../../nbs/models/decoder.ipynb #85dadfd3
@@ -190,6 +190,16 @@ def windows_of(values: Mapping[str, Any], used: bool) -> tuple[int | None, ...]:
     return tuple(window if kind == "sliding_attention" else None for kind in kinds)
 
 # %% ../../nbs/models/decoder.ipynb #1fe101ea
+def llama_heads(values: Mapping[str, Any]) -> tuple[int, int]:
+    "Heads of queries, and of keys and values; `UsageError` where the first cannot share these."
+    heads = said(values, "num_attention_heads", int)
+    shared = said(values, "num_key_value_heads", int, heads)
+    if heads % shared:
+        raise UsageError(f"config.json: num_key_value_heads {shared} must divide "
+                         f"num_attention_heads {heads}")
+    return heads, shared
+
+# %% ../../nbs/models/decoder.ipynb #5ddeddcc
 def llama_config(values: Mapping[str, Any], qkv_bias: bool | None = None, qk_norm: bool = False,
                  windows: bool = False) -> LlamaConfig:
     """The shape that the `config.json` of a Llama describes; `UsageError` for one not known here.
@@ -198,12 +208,9 @@ def llama_config(values: Mapping[str, Any], qkv_bias: bool | None = None, qk_nor
     says), queries and keys are normalised, and blocks have windows.
     """
     check_only(values, quantization_config=None)
-    width, heads = said(values, "hidden_size", int), said(values, "num_attention_heads", int)
-    shared = said(values, "num_key_value_heads", int, heads)
-    if heads % shared:
-        raise UsageError(f"config.json: num_key_value_heads {shared} must divide "
-                         f"num_attention_heads {heads}")
-    vocabulary, biased = said(values, "vocab_size", int), said(values, "attention_bias", bool, False)
+    width, vocabulary = said(values, "hidden_size", int), said(values, "vocab_size", int)
+    heads, shared = llama_heads(values)
+    biased = said(values, "attention_bias", bool, False)
     return LlamaConfig(
         vocabulary, width, said(values, "intermediate_size", int),
         said(values, "num_hidden_layers", int), heads,
@@ -220,11 +227,13 @@ def mistral_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama without biases, whose blocks may look back over a window only."
     return llama_config({**values, "attention_bias": False}, windows=True)
 
+# %% ../../nbs/models/decoder.ipynb #e1a9eaec
 def qwen2_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with biases in queries, keys and values."
     windows = said(values, "use_sliding_window", bool, False)
     return llama_config({**values, "attention_bias": False}, qkv_bias=True, windows=windows)
 
+# %% ../../nbs/models/decoder.ipynb #06d5bbf7
 def qwen3_config(values: Mapping[str, Any]) -> LlamaConfig:
     "A Llama with normalised queries and keys."
     windows = said(values, "use_sliding_window", bool, False)

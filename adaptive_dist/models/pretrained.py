@@ -22,14 +22,14 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array
 
+from ..config import tensor_files
 from ..config.errors import UsageError
 from ..config.files import read_json, write_json
+from ..config.tensor_files import PlannedTensor, StoredTensor
 from ..method.problem import Params
-from . import tensor_files
 from .adapters import FLOATS, Adapted
 from .byte_transformer import ByteTransformerConfig
 from .decoder import Decoder, DecoderConfig, Family, family_of
-from .tensor_files import PlannedTensor, StoredTensor
 
 # %% ../../nbs/models/pretrained.ipynb #057f0fa8
 def published_name(path: tuple[str, ...], family: Family) -> str:
@@ -88,6 +88,7 @@ def module_shapes(module: Decoder) -> dict[tuple[str, ...], Any]:
     token = jnp.zeros((1, 1), jnp.int32)
     return flatten_dict(jax.eval_shape(module.init, jax.random.key(0), token)["params"])
 
+# %% ../../nbs/models/pretrained.ipynb #ac085614
 def outputs_first(path: tuple[str, ...], family: Family) -> bool:
     "Whether the file has a parameter the other way round."
     return path[-1] == "kernel" and (family.outputs_first or path[0] == "lm_head")
@@ -225,6 +226,7 @@ def gpt2_block(block: Mapping[str, Any]) -> dict[str, Any]:
         "attn": {"c_attn": layer(qkv.reshape(width, -1)), "c_proj": layer(out.reshape(-1, width))},
         "mlp": {"c_fc": block["mlp_in"], "c_proj": block["mlp_out"]}}
 
+# %% ../../nbs/models/pretrained.ipynb #66a32bab
 def gpt2_params(params: Params, offset: int = 0) -> Params:
     """Parameters of a byte transformer as those of a GPT-2.
 

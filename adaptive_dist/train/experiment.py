@@ -168,6 +168,7 @@ def start_keys(seed: int) -> Key[Array, "3"]:
     "What a run's randomness begins with: keys of the parameters, of the selector, of the steps."
     return jax.random.split(jax.random.key(seed), 3)
 
+# %% ../../nbs/train/experiment.ipynb #a7ced1c8
 def first_state(seed: int, experiment: Experiment, params: Params) -> TrainState:
     """The state before the first step, from parameters.
 

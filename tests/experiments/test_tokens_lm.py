@@ -13,6 +13,8 @@ import pytest
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
+from adaptive_dist.corpus.run_scorer import export_network
+from adaptive_dist.data.table import Rows
 from adaptive_dist.data.text import stored_tokens
 from adaptive_dist.experiments.lm import LM, byte_loss
 from adaptive_dist.experiments.registry import load_task
@@ -20,6 +22,7 @@ from adaptive_dist.models.byte_transformer import ByteTransformer
 from adaptive_dist.report.export import export_scores
 from adaptive_dist.report.finished import open_scores, read_run
 from adaptive_dist.report.selection import write_selection_report
+from adaptive_dist.scorers.exported import load_scorer
 from adaptive_dist.train.run import run
 
 def lm(config: Any, out: Path) -> dict[str, Any]:
@@ -122,6 +125,24 @@ def test_methods_on_tokens(tiny: Any, tmp_path: Path, method: str) -> None:
     assert lm(config, tmp_path/"out")["specific_loss_per_token"] > 0
     scored = open_scores(read_run(tmp_path/"out"), LM)
     assert scored is None or np.isfinite(scored.score(LM.build(config).data.generic[:8])).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reads", ["tokens", "bytes"])
+def test_a_network_of_tokens_travels(tiny: Any, tmp_path: Path, reads: str) -> None:
+    "An exported network scores a text as its run does: a text of one piece here."
+    config = change(tiny, vocabulary=300, length=128, method="dds", weighting_reads=reads)
+    lm(config, tmp_path/"out")
+    export_network(tmp_path/"out", tmp_path/"scorer")
+    assert (tmp_path/"scorer/tokenizer.json").exists() == (reads == "tokens")
+    text = (tmp_path/"law.txt").read_text().split("\n\n")[3]
+    tokens = stored_tokens(LM.build(config).data)
+    columns = tokens.encode(text, 128)
+    assert len(columns["tokens"]) == 1
+    rows = Rows(**columns, label=np.zeros(1, np.int32), document=np.zeros(1, np.int32))
+    scored = open_scores(read_run(tmp_path/"out"), LM)
+    assert scored is not None
+    assert load_scorer(tmp_path/"scorer")([text]) == pytest.approx(scored.score(rows), abs=1e-5)
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adaptive_dist.config import tensor_files
 from adaptive_dist.config.errors import UsageError
-from adaptive_dist.models import tensor_files
 from adaptive_dist.models.decoder import family_of
 from adaptive_dist.models.pretrained import (
     open_pretrained,
@@ -75,7 +75,7 @@ def test_the_reference_reads_and_writes_the_same_files(saved, tmp_path):
     tensors = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros((0, 4), np.float16)}
     planned = {name: tensor_files.PlannedTensor(tensor_files.NAMES[x.dtype], x.shape, lambda x=x: x)
                for name, x in tensors.items()}
-    tensor_files.write_tensors(tmp_path/"model.safetensors", planned)
+    tensor_files.write_weights(tmp_path/"model.safetensors", planned)
     found = numpy.load_file(tmp_path/"model.safetensors")
     assert all((found[name] == x).all() for name, x in tensors.items())
     numpy.save_file(tensors, tmp_path/"theirs.safetensors")

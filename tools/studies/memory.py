@@ -30,8 +30,8 @@ def hollow_checkpoint(folder: Path) -> None:
     "A checkpoint whose tensors take no room on the disk."
     import jax
 
+    from adaptive_dist.config import tensor_files
     from adaptive_dist.config.files import write_json
-    from adaptive_dist.models import tensor_files
     from adaptive_dist.models.decoder import family_of
     from adaptive_dist.models.pretrained import planned_tensors
     family = family_of(LLAMA_1B)
@@ -54,7 +54,8 @@ def experiment_of(folder: Path, method: str, rank: int | None, devices: int) -> 
         LM.presets["reduced"], method=method, from_=str(folder), lora_rank=rank, length=LENGTH,
         batch_size=ROWS*devices, downsampling=4, dtype="bfloat16", remat=True, probe_every=0,
         mesh=f"fsdp={devices}")
-    changes = {"soba": dict(hvp="exact", curvature_rows=1.), "anograd": dict(derivative="exact")}
+    changes: dict[str, dict[str, Any]] = {
+        "soba": dict(hvp="exact", curvature_rows=1.), "anograd": dict(derivative="exact")}
     assert LM.build_synthetic
     return LM.build_synthetic(change(config, **changes.get(method, {})))
 
@@ -77,6 +78,7 @@ def sizes(experiment: Any, compiled: bool) -> dict[str, float]:
     placed = jax.tree.map(lambda x: x.sharding, wanted)
     step = jax.jit(step_of(experiment), donate_argnums=0, out_shardings=(placed, None))
     found = step.lower(wanted, *batches).compile().memory_analysis()
+    assert found, "this backend does not count memory"
     return {**state, "working": found.temp_size_in_bytes/1e9}
 
 def measure(method: str, rank: int | None, devices: int, compiled: bool) -> dict[str, Any]:
