@@ -110,7 +110,7 @@ def test_everything_downstream_of_tokens(tiny: Any, tmp_path: Path) -> None:
     texts = pq.read_table(tmp_path/"other.parquet")["text"].to_pylist()
     assert any("7th salt wave" in text for text in texts)
     write_selection_report([out], load_task, tmp_path/"page.html", "report")
-    assert "law" in (tmp_path/"page.html").read_text()
+    assert "wave" in (tmp_path/"page.html").read_text()
     lm(change(tiny, method="dds"), tmp_path/"bytes")
     with pytest.raises(UsageError, match="reads other tokens"):
         write_selection_report([out, tmp_path/"bytes"], load_task, tmp_path/"both.html", "report")
@@ -135,7 +135,7 @@ def test_a_network_of_tokens_travels(tiny: Any, tmp_path: Path, reads: str) -> N
     lm(config, tmp_path/"out")
     export_network(tmp_path/"out", tmp_path/"scorer")
     assert (tmp_path/"scorer/tokenizer.json").exists() == (reads == "tokens")
-    text = (tmp_path/"law.txt").read_text().split("\n\n")[3]
+    text = (tmp_path/"law.txt").read_text().split("\n\n")[3][:80]
     tokens = stored_tokens(LM.build(config).data)
     columns = tokens.encode(text, 128)
     assert len(columns["tokens"]) == 1
@@ -152,15 +152,13 @@ def test_commands_take_a_tokenizer(tiny: Any, workplace: Path) -> None:
         "--layers 1 --width 16 --mlp-width 32 --heads 2 --length 32 --batch-size 4 "
         "--downsampling 4 --weighting-width 8 --weighting-embedding 8 --no-tensorboard "
         "--evaluate-examples 16 --generic sea.txt --specific law.txt --generic-test .2 "
-        "--log-every 2 --evaluate-every 4 --quiet --steps 4 --fine-tune-steps 0")
-    grid = ["--methods", "uniform", "--seeds", "1", "--targets", "", "--out", "compared", "--quiet"]
-    assert main(["compare", "lm", *shape, *grid, "--steps", "4", "--fine-tune-steps", "0",
-            "--vocabulary", "280"]) == 0
-    table = Path("compared/results.csv").read_text()
-    assert "measure/specific_loss_per_token" in table
+        "--log-every 2 --evaluate-every 4 --steps 4 --fine-tune-steps 0")
+    grid = shlex.split("--methods uniform --seeds 1 --targets= --out compared --vocabulary 280")
+    assert main(["compare", "lm", *shape, *grid, "--quiet"]) == 0
+    assert "measure/specific_loss_per_token" in Path("compared/results.csv").read_text()
     found = next(Path("compared").glob("*/*/tokenizer.json"))
-    assert main(["bench", "lm", *shape, "--methods", "uniform", "--rounds", "0", "--tokenizer",
-                 str(found)]) == 0
-    assert main(["run", "lm", *shape, "--method", "uniform", "--steps", "4", "--quiet",
-            "--fine-tune-steps", "0", "--tokenizer", str(found.parent), "--out", "own"]) == 0
+    own = ["--method", "uniform", "--tokenizer", str(found.parent), "--out", "own", "--quiet"]
+    assert main(["run", "lm", *shape, *own]) == 0
+    costs = ["--methods", "uniform", "--rounds", "0", "--tokenizer", str(found)]
+    assert main(["bench", "lm", *shape, *costs]) == 0
     assert json.loads(Path("own/config.json").read_text())["fingerprints"]["--tokenizer"]

@@ -208,11 +208,12 @@ def own_scripts(site: Path) -> None:
 
 DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)"')
 
-def search_index(site: Path) -> None:
-    "Pages are found by the line below their title, too."
-    index = site/"search.json"
+def search_index(site: Path, package: api.Package) -> None:
+    "Pages are found by the line below their title, too, and public names are told from words."
+    index, names = site/"search.json", {name.name for name in package.public()}
     entries = json.loads(index.read_text(encoding="utf-8"))
     for entry in entries:
+        entry["name"] = entry["section"] in names
         if not entry["section"]:
             found = DESCRIPTION.search((site/entry["href"]).read_text(encoding="utf-8"))
             entry["about"] = html.unescape(found[1]) if found else ""
@@ -231,7 +232,7 @@ def main() -> int:
     site = pages/config.doc_path.name
     if site.exists():
         own_scripts(site)
-        search_index(site)
+        search_index(site, package)
         source_pages(site, config.lib_path)
         own_katex = katex(site)
         if not own_katex:
