@@ -46,7 +46,8 @@ body { background: #0d1117; color: white } {{ dark|safe }} }
 NOT_FOUND = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Not found</title><style>
-body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem }
+body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem;
+  background: #fff; color: #222 }
 @media (prefers-color-scheme: dark) { body { background: #222; color: #fff } a { color: #8ab4f8 } }
 </style></head><body><h1>There is no such page</h1><p>It may have moved:
 <a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p>
