@@ -101,7 +101,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     def stop(*arguments: Any, **more: Any) -> None:
         given.append(arguments)
         raise ReadError
-    for name in ("run", "checkup", "compare", "bench", "write_selection_report", "export_scores"):
+    for name in ("run", "checkup", "compare", "bench", "write_selection_report", "export_scores",
+                 "read_run"):
         monkeypatch.setattr(commands, name, stop)
     monkeypatch.setattr(lm, "demo", stop)
     monkeypatch.setattr(mt, "translator", stop)

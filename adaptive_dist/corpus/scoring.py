@@ -67,6 +67,7 @@ class Share(NamedTuple):
     first: int = 0
     step: int = 1
 
+# %% ../../nbs/corpus/scoring.ipynb #b1c0c8d2
 def shares_of(task: int, tasks: int, parts: int) -> list[Share]:
     "What one of several tasks scores; together they score each block of each part once."
     if parts >= tasks: return [Share(part) for part in range(task, parts, tasks)]

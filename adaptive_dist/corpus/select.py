@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['CHOICE_SETTINGS', 'Selected', 'label_table', 'length_table', 'wanted_table', 'lengths_figure', 'summary_page',
-           'work_folder', 'choice_words', 'finished_selection', 'begin_pass', 'is_scored', 'score_pass',
-           'write_selection', 'select_records', 'gather_scores', 'score_records', 'select']
+           'work_folder', 'choice_words', 'finished_selection', 'cannot_write', 'begin_pass', 'is_scored', 'score_pass',
+           'taken_to_file', 'write_selection', 'select_records', 'gather_scores', 'score_records', 'named_data',
+           'place_in_cache', 'select']
 
 # %% ../../nbs/corpus/select.ipynb #11e64766
 import shutil
@@ -131,6 +132,11 @@ def finished_selection(folder: Path, said: Mapping[str, Any], out: Path) -> Sele
     return Selected(out, Choice(*done["choice"]), None) if done["said"] == said else None
 
 # %% ../../nbs/corpus/select.ipynb #fbeba9e1
+def cannot_write(out: Path, error: OSError) -> UsageError:
+    "The error for a result that the system refuses to write."
+    return UsageError(f"cannot write to --out {out}: {error.strerror}; name another file")
+
+# %% ../../nbs/corpus/select.ipynb #8c6b5ade
 def begin_pass(source: str, config: Any, out: Path) -> Pass:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
     try:
@@ -138,7 +144,7 @@ def begin_pass(source: str, config: Any, out: Path) -> Pass:
             raise IsADirectoryError(0, "it is a folder")
         out.parent.mkdir(parents=True, exist_ok=True)
     except OSError as e:
-        raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
+        raise cannot_write(out, e) from None
     return open_pass(work_folder(out), source, config)
 
 # %% ../../nbs/corpus/select.ipynb #7959c0b3
@@ -157,6 +163,15 @@ def score_pass(work: Pass, source: str, cluster: ClusterConfig, progress: bool =
     return ended and cluster.task is None
 
 # %% ../../nbs/corpus/select.ipynb #71c60823
+def taken_to_file(taking: Taking, said: Mapping[str, Any], out: Path, progress: bool) -> Selected:
+    "The second pass, and the file that it ends with; its own folder is gone then."
+    begin_taking(taking.folder, said)
+    take_corpus(taking, progress)
+    found = Selected(out, taking.choice, gather(taking, out))
+    shutil.rmtree(taking.folder, ignore_errors=True)
+    return found
+
+# %% ../../nbs/corpus/select.ipynb #d15caf99
 def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = "",
                     progress: bool = True) -> Selected:
     """The choice and the second pass of a corpus whose records have their scores.
@@ -169,15 +184,12 @@ def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = 
     choice = make_choice(work.folder, len(work.parts), config, about["scores"])
     taking = Taking(work, choice, config, work.folder/"taken", kind_of_file(out))
     try:
-        begin_taking(taking.folder, said)
-        take_corpus(taking, progress)
-        found = Selected(out, choice, gather(taking, out))
+        found = taken_to_file(taking, said, out, progress)
         page_path = out.with_name(f"{out.name}.html")
         write_text(page_path, summary_page(found, about, config, command))
         write_json(work.folder/"done.json", {"said": said, "choice": list(choice)})
     except OSError as e:
-        raise UsageError(f"cannot write to --out {out}: {e.strerror}; name another file") from None
-    shutil.rmtree(taking.folder, ignore_errors=True)
+        raise cannot_write(out, e) from None
     return found
 
 # %% ../../nbs/corpus/select.ipynb #6ab98aa7
@@ -215,8 +227,7 @@ def gather_scores(work: Pass, out: Path) -> int:
             assert writer, "a part has one block at least"
             writer.close()
     except OSError as e:
-        raise UsageError(f"cannot write scores to --out {out}: {e.strerror}; name another "
-                         "file") from None
+        raise cannot_write(out, e) from None
     return count
 
 # %% ../../nbs/corpus/select.ipynb #72e2da1b
@@ -232,6 +243,18 @@ def score_records(source: str, config: ScoringConfig, out: Path,
     return gather_scores(work, out)
 
 # %% ../../nbs/corpus/select.ipynb #cf6d3a69
+def named_data(data: Any, name: str, cache: str | None) -> Any:
+    "A source by its name, written to the cache if it is in memory; none stays none."
+    return data if data is None or isinstance(data, str) else source_of(data, name, cache)
+
+# %% ../../nbs/corpus/select.ipynb #afedffb9
+def place_in_cache(source: str, config: SelectConfig) -> Path:
+    "Where a selection is kept that has no name: by all that it follows from."
+    words = {"plan": plan_of(parse_source(source, "text"), config),
+             **{name: getattr(config, name) for name in CHOICE_SETTINGS}}
+    return cache_root(config.cache)/"selected"/digest(words)/"picked.arrow"
+
+# %% ../../nbs/corpus/select.ipynb #0bd09d79
 def select(
     data: Any, specific: Any = None, *,
     method: str = "ngram",              # a scorer, a run, an exported scorer, a file of scores
@@ -254,15 +277,11 @@ def select(
     `score` and `weight`. Raises `UsageError` for what cannot be used.
     """
     from datasets import Dataset
-    def named(some: Any, name: str) -> Any:
-        return some if some is None or isinstance(some, str) else source_of(some, name, cache)
-    source = named(data, "data")
+    source, target = named_data(data, "data", cache), named_data(specific, "specific", cache)
     config = change(
-        SelectConfig(), **named_method(method), specific=named(specific, "specific"), share=share,
+        SelectConfig(), **named_method(method), specific=target, share=share,
         tokens=tokens, top=top, draw=draw, seed=seed, text_column=text_column,
         label_column=label_column, id_column=id_column, cache=cache, **settings)
-    words = {"plan": plan_of(parse_source(source, "text"), config),
-             **{name: getattr(config, name) for name in CHOICE_SETTINGS}}
-    out = cache_root(cache)/"selected"/digest(words)/"picked.arrow"
+    out = place_in_cache(source, config)
     select_records(source, config, out, progress=progress)
     return Dataset.from_file(str(out))

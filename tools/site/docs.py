@@ -46,7 +46,8 @@ body { background: #0d1117; color: white } {{ dark|safe }} }
 NOT_FOUND = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>Not found</title><style>
-body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem }
+body { font: 1.1rem/1.5 sans-serif; margin: 4rem auto; max-width: 36rem; padding: 0 1rem;
+  background: #fff; color: #222 }
 @media (prefers-color-scheme: dark) { body { background: #222; color: #fff } a { color: #8ab4f8 } }
 </style></head><body><h1>There is no such page</h1><p>It may have moved:
 <a href="{{ home }}">the first page of {{ name }}</a> has the contents and a search.</p>
@@ -208,11 +209,12 @@ def own_scripts(site: Path) -> None:
 
 DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)"')
 
-def search_index(site: Path) -> None:
-    "Pages are found by the line below their title, too."
-    index = site/"search.json"
+def search_index(site: Path, package: api.Package) -> None:
+    "Pages are found by the line below their title, too, and public names are told from words."
+    index, names = site/"search.json", {name.name for name in package.public()}
     entries = json.loads(index.read_text(encoding="utf-8"))
     for entry in entries:
+        entry["name"] = entry["section"] in names
         if not entry["section"]:
             found = DESCRIPTION.search((site/entry["href"]).read_text(encoding="utf-8"))
             entry["about"] = html.unescape(found[1]) if found else ""
@@ -231,7 +233,7 @@ def main() -> int:
     site = pages/config.doc_path.name
     if site.exists():
         own_scripts(site)
-        search_index(site)
+        search_index(site, package)
         source_pages(site, config.lib_path)
         own_katex = katex(site)
         if not own_katex:

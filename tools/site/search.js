@@ -36,11 +36,11 @@ window.Fuse = class {
       const text = this.match(entry.text, word), often = entry.text.get(word) || 0;
       const about = this.match(entry.about, word);
       if (!title && !section && !text && !about) return 0;
-      sum += 8*title*(entry.top ? 1.5 : .5) + 6*section + 5*about;
+      sum += 8*title*(entry.top ? 1.5 : .5) + 6*section + 9*about;
       sum += text*(1 + Math.log1p(often)/2);
     }
     const item = entry.item;
-    if ((item.section || "").toLowerCase() === query) sum += 12*words.length;
+    if (item.name && item.section.toLowerCase() === query) sum += 12;
     if (item.title.toLowerCase() === query && entry.top) sum += 16*words.length;
     return sum + entry.place;
   }

@@ -23,9 +23,10 @@ from adaptive_dist.config.settings import change
 from adaptive_dist.corpus.choice import SelectConfig, make_choice
 from adaptive_dist.corpus.picks import kind_of_file
 from adaptive_dist.corpus.plan import open_pass
-from adaptive_dist.corpus.records import read_records
+from adaptive_dist.corpus.records import Record, read_records
 from adaptive_dist.corpus.scoring import score_corpus
 from adaptive_dist.corpus.taking import Taking, gather, take_corpus
+from adaptive_dist.data.embedded.text import Document
 from adaptive_dist.data.sources import parse_source, parts_of
 from adaptive_dist.data.text import documents
 from adaptive_dist.experiments.lm import LM, text_weighting
@@ -66,15 +67,15 @@ def rates(folder: Path, most: int) -> dict[str, Any]:
     "All rates, by what is done."
     found: dict[str, Any] = {}
     count, size = write_files(folder, most)
+    config = SelectConfig(specific=TARGET, share=.05)
+    texts = list[Document]()
     for kind in ("jsonl", "parquet"):
         part, = parts_of(parse_source(str(folder/kind), "text"))[0]
         with clocked(found, f"read {kind}", count, size):
-            for _ in read_records(part, ("text", "label", "id")):
-                pass
-    config = SelectConfig(specific=TARGET, share=.05)
+            records = list(read_records(part, config.columns()))
+        texts = [record.document for record in records if isinstance(record, Record)]
     ways = {name: {"scorer": name} for name in SCORERS}
     ways |= {name: {"scored_by": place} for name, place in write_networks(folder).items()}
-    texts = [record.document for record in read_records(part, config.columns())]
     for name, by in ways.items():
         work = open_pass(folder/f"{name}.work", str(folder/"parquet"), change(config, **by))
         score = work.scorer()(0)
@@ -82,11 +83,11 @@ def rates(folder: Path, most: int) -> dict[str, Any]:
         with clocked(found, name, count, size):
             for start in range(0, count, 256):
                 score(texts[start:start + 256])
+    work = open_pass(folder/"picked.work", str(folder/"parquet"), change(config, scorer="shortest"))
     score_corpus(work, progress=False)
     with clocked(found, "choice and second pass", count, size):
         choice = make_choice(work.folder, len(work.parts), config, "rank")
-        kind = kind_of_file(Path("picked.parquet"))
-        taking = Taking(work, choice, config, folder/"taken", kind)
+        taking = Taking(work, choice, config, folder/"taken", kind_of_file(Path("p.parquet")))
         take_corpus(taking, progress=False)
         gather(taking, folder/"picked.parquet")
     return {"device": jax.devices()[0].device_kind, "documents": count, "bytes": size,
