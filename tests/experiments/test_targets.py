@@ -34,6 +34,7 @@ def test_names_and_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             named_weights(text)
 
 
+@pytest.mark.slow
 def test_batches_and_losses_follow_the_weights(two: Any, tmp_path: Path) -> None:
     experiment = LM.build(change(two, specific_size=9))
     data = experiment.data
@@ -61,6 +62,7 @@ def test_what_is_in_two_targets_belongs_to_the_first(tiny: Any, tmp_path: Path) 
     assert len(rows_of(data.specific_train, 1)) == 4
 
 
+@pytest.mark.slow
 def test_guarding_rows_are_not_tested_on(tiny: Any) -> None:
     experiment = LM.build(change(tiny, method="dds", keep_general=.25, batch_size=8))
     data = experiment.data
