@@ -106,7 +106,7 @@ class LMConfig(TaskConfig):
 
     def fingerprints(self) -> dict[str, str]:
         "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
-        named = with_own_tokenizer(self.data, self.start).tokenizer
+        named = beginnings.with_own_tokenizer(self.data, self.start).tokenizer
         by = "--tokenizer" if self.data.tokenizer else "--from"
         own = {by: load_subwords(named).fingerprint()} if named else {}
         return {**fingerprints_of(self.data, "text"), **own}
