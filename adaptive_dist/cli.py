@@ -37,8 +37,8 @@ def main_parser() -> Parser:
         "targets and seeds; report RUN...: what was picked; score RUN: scores as a file; select "
         "SOURCE: the records that a target wants, whole; export RUN: a scorer without its run; "
         "translate RUN: lines with a run's model; weights RUN: its model for other programs; "
-        "bench: what a step of each method costs; demo: uniform sampling, classifier, cascade "
-        "side by side"))
+        "bench: what a step of each method costs; demo: uniform sampling, the classifier and the "
+        "cascade side by side"))
     return parser
 
 # %% ../nbs/cli.ipynb #c0000103
