@@ -216,8 +216,10 @@ def open_pass(folder: Path, source: str, config: ScoringConfig) -> Pass:
         elif Path(by).is_dir():
             copy_scorer(scorer, found, config)
 
+    plan = plan_of(found, config)  # looks for the data, before a folder is made
     try:
-        settle(folder, plan_of(found, config), build)
+        folder.mkdir(parents=True, exist_ok=True)
+        settle(folder, plan, build)
     except OSError as e:
         raise UsageError(f"cannot write to {folder}: {e.strerror}; name another --out") from None
     return Pass(folder, found, parts_of(found)[0], config)

@@ -139,12 +139,7 @@ def cannot_write(out: Path, error: OSError) -> UsageError:
 # %% ../../nbs/corpus/select.ipynb #8c6b5ade
 def begin_pass(source: str, config: Any, out: Path) -> Pass:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
-    try:
-        if out.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        raise cannot_write(out, e) from None
+    if out.is_dir(): raise cannot_write(out, IsADirectoryError(0, "it is a folder"))
     return open_pass(work_folder(out), source, config)
 
 # %% ../../nbs/corpus/select.ipynb #7959c0b3

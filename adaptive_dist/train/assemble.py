@@ -126,11 +126,11 @@ def assemble(config: TaskConfig, data: Split, components: TaskComponents) -> Exp
     held_out = guard_rows(config)
     inputs = SelectorInputs(guarded(task, held_out), components.weighting,
                             data.generic[:1].columns, components.judge)
-    specific = specific_reader(config, data, specific_rows - held_out)
     preparation = Preparation(config, data, components, assemble)
-    selector = make_selector(config, inputs)
+    selector, generic = make_selector(config, inputs), method.reader(config, data)
+    specific = specific_reader(config, data, specific_rows - held_out)
     return Experiment(
-        task=task, selector=selector, mesh=mesh, generic=method.reader(config, data),
+        task=task, selector=selector, mesh=mesh, generic=generic,
         probe=observer(config, data, components, task, selector, mesh),
         optimizer=adam_of_model(config.optimizer),
         specific=specific_reader(config, data, specific_rows),

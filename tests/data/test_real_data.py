@@ -606,10 +606,12 @@ def test_what_a_killed_build_left_goes_with_the_next():
 def test_a_file_that_changes_while_it_is_read_is_one_line(monkeypatch):
     from adaptive_dist.data import text as module
 
-    def meanwhile(document, length, seed, original=module.cut):
+    original = module.cut
+
+    def meanwhile(*arguments):
         with open("g.jsonl", "ab") as file:
             file.write(json_lines([{"text": f"more {time.monotonic_ns()}"}]))
-        return original(document, length, seed)
+        return original(*arguments)
 
     monkeypatch.setattr(module, "cut", meanwhile)
     assert "changed while" in refused(prepared, generic_limit=95)
