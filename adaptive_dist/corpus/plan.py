@@ -209,13 +209,10 @@ def open_pass(folder: Path, source: str, config: ScoringConfig) -> Pass:
     """
     check_method(config)
     found, by = parse_source(source, "text"), config.scored_by
-
     def build(scorer: Path) -> None:
-        if by is None:
-            fit_to_samples(scorer, found, config)
-        elif Path(by).is_dir():
+        if by is None: return fit_to_samples(scorer, found, config)
+        if Path(by).is_dir():
             copy_scorer(scorer, found, config)
-
     plan = plan_of(found, config)  # looks for the data, before a folder is made
     try:
         folder.mkdir(parents=True, exist_ok=True)
