@@ -98,12 +98,13 @@ def test_type_checkers_see_the_types(core: Path, tmp_path: Path) -> None:
         assert part in revealed[1], revealed[1]
 
 def test_a_missing_extra_ends_with_the_line_that_installs_it(core: Path, tmp_path: Path) -> None:
-    line = "this needs flax, which is not installed: pip install 'adaptive_dist[train]'\n"
+    line = ("this needs (flax|upath), which is not installed: "
+            r"pip install 'adaptive_dist\[train\]'\n")
     shell = called(core/"adaptive-dist", "run", "lm", folder=tmp_path, status=2)
-    assert shell.stderr == f"adaptive-dist: {line}"
+    assert re.fullmatch(f"adaptive-dist: {line}", shell.stderr)
     python = called(core/"python", "-c", "from adaptive_dist.experiments import lm",
                     folder=tmp_path, status=1)
-    assert python.stderr.endswith(line)
+    assert re.search(f"{line}$", python.stderr)
 
 def test_a_scorer_that_was_exported_here_scores_with_the_core_alone(
     core: Path, tmp_path: Path,
