@@ -102,7 +102,7 @@ def test_a_missing_extra_ends_with_the_line_that_installs_it(core: Path, tmp_pat
             r"pip install 'adaptive_dist\[train\]'\n")
     shell = called(core/"adaptive-dist", "run", "lm", folder=tmp_path, status=2)
     assert re.fullmatch(f"adaptive-dist: {line}", shell.stderr)
-    python = called(core/"python", "-c", "from adaptive_dist.experiments import lm",
+    python = called(core/"python", "-c", "from adaptive_dist.models import layers",
                     folder=tmp_path, status=1)
     assert re.search(f"{line}$", python.stderr)
 
