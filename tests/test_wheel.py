@@ -98,13 +98,12 @@ def test_type_checkers_see_the_types(core: Path, tmp_path: Path) -> None:
         assert part in revealed[1], revealed[1]
 
 def test_a_missing_extra_ends_with_the_line_that_installs_it(core: Path, tmp_path: Path) -> None:
-    line = ("this needs (flax|upath), which is not installed: "
-            r"pip install 'adaptive_dist\[train\]'\n")
+    line = "this needs {}, which is not installed: pip install 'adaptive_dist[train]'\n"
     shell = called(core/"adaptive-dist", "run", "lm", folder=tmp_path, status=2)
-    assert re.fullmatch(f"adaptive-dist: {line}", shell.stderr)
+    assert shell.stderr == "adaptive-dist: " + line.format("upath")
     python = called(core/"python", "-c", "from adaptive_dist.models import layers",
                     folder=tmp_path, status=1)
-    assert re.search(f"{line}$", python.stderr)
+    assert python.stderr.endswith(line.format("flax"))
 
 def test_a_scorer_that_was_exported_here_scores_with_the_core_alone(
     core: Path, tmp_path: Path,

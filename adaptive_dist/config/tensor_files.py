@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .errors import UsageError
-from .files import read_json, user_path, write_json
+from .files import read_json, replacing, user_path, write_json
 
 # %% ../../nbs/config/tensor_files.ipynb #cc71ccc2
 TYPES: Mapping[str, Any] = {
@@ -138,15 +138,13 @@ def packed_header(planned: Mapping[str, PlannedTensor]) -> bytes:
 # %% ../../nbs/config/tensor_files.ipynb #7866c8b8
 def write_weights(path: Path, planned: Mapping[str, PlannedTensor]) -> None:
     "Write a safetensors file, one tensor after another; the file is whole, or as it was."
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with replacing(path) as part, part.open("wb") as file:
         file.write(packed_header(planned))
         for tensor in planned.values():
             value = np.ascontiguousarray(tensor.value(), TYPES[tensor.kind])
             file.write(value.reshape(-1).view(np.uint8).data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(part, path)
 
 # %% ../../nbs/config/tensor_files.ipynb #457543e4
 def divided(planned: Mapping[str, PlannedTensor], limit: int) -> list[dict[str, PlannedTensor]]:

@@ -4,14 +4,12 @@
 
 # %% auto #0
 __all__ = ['FILE_KINDS', 'picked_row', 'json_lines', 'arrow_column_of', 'several_types', 'arrow_table_of', 'write_arrow_part',
-           'common_schema', 'conformed', 'replacing', 'join_lines', 'compression_of', 'opened_tables', 'join_parquet',
-           'join_arrow', 'write_json_part', 'FileKind', 'kind_of_file']
+           'common_schema', 'conformed', 'join_lines', 'compression_of', 'opened_tables', 'join_parquet', 'join_arrow',
+           'write_json_part', 'FileKind', 'kind_of_file']
 
 # %% ../../nbs/corpus/picks.ipynb #59ca0405
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -99,17 +97,6 @@ def conformed(table: Any, schema: Any) -> Any:
     arrays = [table[field.name].cast(field.type) if field.name in table.column_names
               else pa.nulls(len(table), field.type) for field in schema]
     return pa.table(arrays, schema=schema)
-
-# %% ../../nbs/corpus/picks.ipynb #b45c26a5
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    "A place to write to, which becomes the file if the body ends well, and is gone if not."
-    part = path.with_name(path.name + ".part")
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 # %% ../../nbs/corpus/picks.ipynb #d45ef070
 def join_lines(parts: Sequence[Path], path: Path) -> None:

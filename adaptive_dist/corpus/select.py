@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config.errors import UsageError
-from ..config.files import plain, read_json, write_json, write_text
+from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
 from ..data.cache import cache_root, digest
 from ..data.memory import source_of
@@ -26,7 +26,7 @@ from ..report.tables import TextTable
 from ..scorers.scorer import find_scorer
 from .choice import Choice, SelectConfig, check_amount, check_draw, make_choice
 from .cluster import ClusterConfig, run_tasks
-from .picks import kind_of_file, replacing
+from .picks import kind_of_file
 from .plan import Pass, ScoringConfig, named_method, open_pass, plan_of
 from .scoring import blocks_of_scores, blocks_there, score_corpus
 from .taking import Taking, Tally, begin_taking, gather, take_corpus

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config.errors import UsageError
-from ..config.files import write_json
+from ..config.files import replacing, write_json
 from ..data.account import LeftOut
 from .choice import Choice, Keyed, SelectConfig, keyed_blocks
-from .picks import FileKind, picked_row, replacing
+from .picks import FileKind, picked_row
 from .plan import Pass
 from .records import Record, record_blocks
 from .scoring import blocks_of_scores, blocks_there, file_of_part, rows_of_block

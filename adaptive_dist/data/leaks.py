@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LOOKED_AT', 'LEAKED', 'TESTS', 'Shingling', 'plain_bytes', 'Shingles', 'tokens_of', 'hashed_grams', 'shingles',
-           'Index', 'with_the_rest', 'whole_documents', 'Leaks', 'most_shared', 'leak_rate', 'Leaked', 'leaked_from',
+           'Index', 'with_the_rest', 'whole_documents', 'Leaks', 'most_shared', 'leak_rate', 'Leaked', 'leaked',
            'leaks_of', 'ComparedConfig', 'without_near_duplicates', 'about_leaks']
 
 # %% ../../nbs/data/leaks.ipynb #c493a25a
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -105,7 +105,10 @@ class Index:
 
     def shared(self, train: Rows) -> Float[np.ndarray, " documents"]:
         "Largest share of each test document's n-grams that stand in one training document."
-        found = shingles(train, self.how)
+        return self.among(shingles(train, self.how))
+
+    def among(self, found: Shingles) -> Float[np.ndarray, " documents"]:
+        "The same, of the n-grams of training documents."
         maybe = self.near[found.hashes >> np.uint64(40)]
         hashes, document = found.hashes[maybe], found.document[maybe]
         first = np.searchsorted(self.hashes, hashes)
@@ -159,17 +162,20 @@ class Leaks(NamedTuple):
     looked_at: float
 
 # %% ../../nbs/data/leaks.ipynb #32876116
-def most_shared(train: Part, index: Index, tokens: int, most: int = LOOKED_AT
-                ) -> tuple[Float[np.ndarray, " documents"], float]:
+def most_shared(train: Part, tests: Sequence[Index], tokens: int, most: int = LOOKED_AT
+                ) -> tuple[list[Float[np.ndarray, " documents"]], float]:
     """Largest share of each test document's n-grams in one training document, and what was read.
 
-    A row has `tokens`. Exact for training data of at most `most` tokens; of more, a share (0 to 1)
-    is read.
+    The training data are read once for all tests, which compare in the same way. A row has
+    `tokens`. Exact for training data of at most `most` tokens; of more, a share (0 to 1) is read.
     """
-    best, read = np.zeros(len(index.size)), 0
-    if len(best):
+    best, read = [np.zeros(len(index.size)) for index in tests], 0
+    if any(len(some) for some in best):
         for rows in whole_documents(train, tokens, most):
-            best, read = np.maximum(best, index.shared(rows)), read + len(rows)
+            found = shingles(rows, tests[0].how)
+            shares = [index.among(found) for index in tests]
+            best = [np.maximum(*both) for both in zip(best, shares, strict=True)]
+            read += len(rows)
     return best, min(1., read/max(len(train), 1))
 
 # %% ../../nbs/data/leaks.ipynb #da67b280
@@ -180,7 +186,7 @@ def leak_rate(train: Part, test: Rows, how: Shingling, most: int = LOOKED_AT) ->
     `most` tokens, of which a part is looked at.
     """
     index = Index(test, how)
-    best, read = most_shared(train, index, test[how.column].shape[1], most)
+    (best,), read = most_shared(train, [index], test[how.column].shape[1], most)
     return Leaks(float((best >= LEAKED).mean()) if len(best) else 0., len(best), read)
 
 # %% ../../nbs/data/leaks.ipynb #96a226fd
@@ -190,22 +196,27 @@ class Leaked(NamedTuple):
     leaks: Leaks
 
 # %% ../../nbs/data/leaks.ipynb #e4027f86
-def leaked_from(data: Split, part: str, how: Shingling) -> Leaked:
-    "What stands of a test part in the generic or the specific training data."
-    test = getattr(data, part)
-    index, tokens = Index(test, how), test[how.column].shape[1]
-    looks = [most_shared(train, index, tokens) for train in (data.generic, data.specific_train)]
-    leaked = index.numbers[np.maximum(*(best for best, _ in looks)) >= LEAKED]
-    rate = len(leaked)/max(len(index.numbers), 1)
-    return Leaked(leaked, Leaks(rate, len(index.numbers), min(read for _, read in looks)))
-
-# %% ../../nbs/data/leaks.ipynb #37c209b4
 TESTS = "specific_test", "generic_test"
 
+def leaked(data: Split, how: Shingling) -> dict[str, Leaked]:
+    "What stands of each test part in the generic or the specific training data."
+    tests = {part: getattr(data, part) for part in TESTS}
+    indexes = [Index(test, how) for test in tests.values()]
+    tokens = data.specific_test[how.column].shape[1]
+    looks = [most_shared(train, indexes, tokens) for train in (data.generic, data.specific_train)]
+    looked_at = min(read for _, read in looks)
+    found = {}
+    for part, index, *both in zip(tests, indexes, *(best for best, _ in looks), strict=True):
+        documents = index.numbers[np.maximum(*both) >= LEAKED]
+        rate = len(documents)/max(len(index.numbers), 1)
+        found[part] = Leaked(documents, Leaks(rate, len(index.numbers), looked_at))
+    return found
+
+# %% ../../nbs/data/leaks.ipynb #37c209b4
 def leaks_of(data: Split, how: Shingling) -> dict[str, dict[str, Any]]:
     "Leaks of both test parts of a split, or what they were before they were left out."
     known = data.report.get("leaks")
-    return known or {part: leaked_from(data, part, how).leaks._asdict() for part in TESTS}
+    return known or {part: some.leaks._asdict() for part, some in leaked(data, how).items()}
 
 # %% ../../nbs/data/leaks.ipynb #d3f83111
 @dataclass(frozen=True)
@@ -222,8 +233,8 @@ def without_near_duplicates(data: Split, how: Shingling) -> Split:
     Raises `UsageError` if nothing would be left of one.
     """
     parts, leaks = {}, {}
-    for part in TESTS:
-        test, found = getattr(data, part), leaked_from(data, part, how)
+    for part, found in leaked(data, how).items():
+        test = getattr(data, part)
         kept = np.flatnonzero(~np.isin(test["document"], found.documents))
         if not len(kept):
             raise UsageError(f"all {part.partition('_')[0]} test documents stand in the training "

@@ -7,7 +7,6 @@ __all__ = ['scored_blocks', 'write_blocks', 'write_scores', 'export_scores']
 
 # %% ../../nbs/report/export.ipynb #6fe5800f
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..config.errors import UsageError
+from ..config.files import replacing
 from ..data.table import Part
 from ..train.assemble import data_of
 from ..train.task import TaskSpec
@@ -70,20 +70,15 @@ def write_scores(path: Path, blocks: Iterator[dict[str, Any]]) -> int:
 
     An interrupted file is not left behind. Raises `UsageError` if the file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
         path.parent.mkdir(parents=True, exist_ok=True)
-        count = write_blocks(part, blocks)
-        os.replace(part, path)
+        with replacing(path) as part:
+            return write_blocks(part, blocks)
     except OSError as e:
         raise UsageError(f"cannot write scores to --out {path}: {e.strerror}; name another "
                          "file") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-    return count
 
 # %% ../../nbs/report/export.ipynb #864c7b8c
 def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path,
