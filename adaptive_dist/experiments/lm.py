@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
-           'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
-           'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss',
+           'text_states_of', 'byte_judge', 'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm',
+           'authors_preset', 'authors_runs', 'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by',
+           'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,11 +30,13 @@ from ..data.text import TOKENIZER, DataConfig, prepare_text, stored_tokens
 from ..data.tokens import BYTES, Subwords, Tokens, byte_table, load_subwords
 from ..method import weighting as weightings
 from ..method.contrast import Judge
+from ..method.hidden_states import Depth, Hidden, HiddenStates, position_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models.adapters import AdapterConfig
-from ..models.byte_convolution import convolution_init, convolution_loss
+from ..models.byte_convolution import convolution_init, convolution_loss, convolution_states
 from ..models.byte_transformer import ByteTransformerConfig, text_loss
+from ..models.layers import layer_at, layer_output
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
@@ -128,6 +131,15 @@ def byte_loss(model: Any, batch: int = 64,
     """
     return token_mean(text_loss_of(model), "tokens", batch, tokens.bytes)
 
+# %% ../../nbs/experiments/lm.ipynb #cf139bb6
+def text_states_of(model: Any) -> Hidden:
+    "What a language model makes of each position, by which some scorers compare texts."
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        tokens = jnp.asarray(batch["tokens"])
+        states = layer_output(model, params, tokens, layer=layer_at(model.depths, depth))
+        return HiddenStates(states, position_weights(tokens != 0))
+    return hidden
+
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
 def byte_judge(width: int, vocabulary: int = 256) -> Judge:
     "A convolution over bytes or tokens, by which the method `online_cds` chooses."
@@ -135,7 +147,10 @@ def byte_judge(width: int, vocabulary: int = 256) -> Judge:
         return convolution_init(key, width, vocabulary=vocabulary)
     def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
         return convolution_loss(params, batch["tokens"], key)
-    return Judge(init, same_loss(loss))
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        tokens = jnp.asarray(batch["tokens"])
+        return HiddenStates(convolution_states(params, tokens), position_weights(tokens != 0))
+    return Judge(init, same_loss(loss), hidden)
 
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 TEXT_SHINGLING = Shingling("tokens", 25, bytes=True)  # by about five words
@@ -163,6 +178,7 @@ def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: tokens.decode(row["tokens"]),
         judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
+        hidden=text_states_of(model),
         text=lambda rows: tokens.decode(rows["tokens"].ravel()))
     return found._replace(**of | {"files": {**begun.files, **of.get("files", {})}})
 
@@ -211,7 +227,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
     "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768),
-    "online_cds": dict(judge_width=64)}
+    "online_cds": dict(judge_width=64), "scored": dict(judge_steps=500)}
 _reduced = change(
     LMConfig(method_defaults=_methods),
     layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32",
@@ -224,7 +240,8 @@ _reduced = change(
 # %% ../../nbs/experiments/lm.ipynb #12633ed9
 _small_target = replace(
     change(_reduced, steps=1_500, specific_size=256, evaluate_examples=512),
-    method_defaults={**_methods, "cds": {**_methods["cds"], "cds_steps": 750}})
+    method_defaults={**_methods, "cds": {**_methods["cds"], "cds_steps": 750},
+                     "scored": dict(judge_steps=750)})
 _bench = replace(change(_reduced, layers=4, length=128, downsampling=16),
                  method_defaults={**_methods, "dds": {}, "anograd": {}})
 
