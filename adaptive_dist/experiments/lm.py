@@ -351,7 +351,10 @@ _studies_of_methods: Mapping[str, Study] = {
 # %% ../../nbs/experiments/lm.ipynb #c0d8feb2
 _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed",
             "dsir", "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp",
-            "rds", "betr", "gio", "gio_direct", "gotd")
+            "rds", "betr", "gio", "gio_direct", "gotd",
+            *(f"{name}+embedding=model+judge_width=64" for name in ("crisp", "rds", "gio_direct")),
+            *(f"{name}+judge_width=64"
+              for name in ("blend", "admire", "projektor", "preselect", "mona")))
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
                     "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,"

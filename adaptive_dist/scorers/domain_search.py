@@ -52,6 +52,10 @@ class Mixtures:
         wanted[self.present] = shares
         return log_ratios(wanted, self.counts)
 
+    def scores(self, shares: Float[np.ndarray, " present"], kept: float = .01) -> ScoreItems:
+        "The same as scores of items; a part of all is as it was, so that no label is out of reach."
+        return by_label(self.log_weights((1 - kept)*shares + kept*self.natural))
+
     def loss(self, shares: Float[np.ndarray, " present"], steps: int) -> float:
         "The specific validation loss after a short run."
         return self.model.trial(self.log_weights(shares)[self.labels], steps).loss
@@ -72,7 +76,7 @@ def fit_admire(settings: AdmireSettings, generic: Pool, specific: Pool, seed: in
         return mixtures.loss(shares, settings.trial_steps)
 
     found = search_weights(loss, first, settings.trials, rng)
-    return by_label(mixtures.log_weights(found))
+    return mixtures.scores(found)
 
 # %% ../../nbs/scorers/domain_search.ipynb #68dd6951
 ADMIRE = Scorer("shares of the labels, by Bayesian optimisation with short runs", fit_admire,

@@ -74,7 +74,7 @@ def first_rows(items: Items, count: int) -> Items:
     sizes = np.diff(items.starts, append=len(items.rows))
     place = np.arange(len(items.rows)) - np.repeat(items.starts, sizes)
     kept = np.minimum(sizes, count)
-    return Items(items.rows[place < count], np.cumsum(kept) - kept, items.read)
+    return Items(items.rows[np.flatnonzero(place < count)], np.cumsum(kept) - kept, items.read)
 
 # %% ../../nbs/scorers/embedding.ipynb #876aea25
 def item_vectors(items: Items, read: Callable[[Rows], Float[np.ndarray, "rows size"]],

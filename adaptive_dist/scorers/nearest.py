@@ -28,7 +28,8 @@ def fit_rds(settings: EmbeddingSettings, generic: Pool, specific: Pool, seed: in
     return score
 
 # %% ../../nbs/scorers/nearest.ipynb #ef1690aa
-RDS = Scorer("largest cosine to a specific item, by embedding", fit_rds, "rank", EmbeddingSettings, needs=by_embedding)
+RDS = Scorer("largest cosine to a specific item, by embedding", fit_rds, "rank", EmbeddingSettings,
+             needs=by_embedding)
 
 # %% ../../nbs/scorers/nearest.ipynb #6440c8e9
 def best_ranks(similarity: Float[np.ndarray, "items targets"]) -> Int[np.ndarray, " items"]:
@@ -61,4 +62,5 @@ def fit_betr(settings: BetrSettings, generic: Pool, specific: Pool, seed: int) -
     return score
 
 # %% ../../nbs/scorers/nearest.ipynb #1e810abf
-BETR = Scorer("a classifier of what ranks next to specific items", fit_betr, "rank", BetrSettings, needs=by_embedding)
+BETR = Scorer("a classifier of what ranks next to specific items", fit_betr, "rank", BetrSettings,
+              needs=by_embedding)

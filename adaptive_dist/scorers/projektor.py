@@ -18,7 +18,6 @@ from ..config.settings import setting
 from .domain_search import Mixtures, first_mixtures
 from .embedding import by_both, fit_embedding
 from .gio import distances
-from .mixture import by_label
 from .scorer import Pool, ScoreItems, Scorer
 from .surrogate import TrialSettings
 from .transport import TransportSettings
@@ -126,7 +125,7 @@ def fit_projektor(settings: ProjektorSettings, generic: Pool, specific: Pool,
     line = extrapolated(shorter, longer, lengths, mixtures.model.steps)
     predicted = line[0]*costs + tried @ line[1:]
     found = descend_mixture(line, cost, tried[predicted.argmin()])
-    return by_label(mixtures.log_weights(found))
+    return mixtures.scores(found)
 
 # %% ../../nbs/scorers/projektor.ipynb #4e3c6514
 PROJEKTOR = Scorer("shares of the labels, projected from short runs of two lengths",

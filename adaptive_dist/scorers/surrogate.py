@@ -44,7 +44,10 @@ def simplex_draws(rng: np.random.Generator, count: int,
 # %% ../../nbs/scorers/surrogate.ipynb #40508359
 def kernel(a: Float[np.ndarray, "as size"], b: Float[np.ndarray, "bs size"],
            logs: Float[np.ndarray, "4"]) -> Float[np.ndarray, "as bs"]:
-    "Covariances of the loss at some points and at others; `logs` are of linear, bent, length, noise."
+    r"""Covariances of the loss at some points and at others.
+
+    `logs` are logarithms of $s_l$, $s_r$, $\lambda$ and the noise's variance.
+    """
     linear, bent, length, _ = np.exp(logs)
     squares = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2*a @ b.T
     return linear*a @ b.T + bent*np.exp(-np.maximum(squares, 0)/(2*length**2))
@@ -104,9 +107,13 @@ def best_weights(points: Float[np.ndarray, "points size"], losses: Float[np.ndar
     return candidates[fit_surrogate(points, losses)(candidates)[0].argmin()]
 
 # %% ../../nbs/scorers/surrogate.ipynb #f813bf2f
-def expected_improvement(mean: Float[np.ndarray, " points"], deviation: Float[np.ndarray, " points"],
+def expected_improvement(mean: Float[np.ndarray, " points"],
+                         deviation: Float[np.ndarray, " points"],
                          lowest: float) -> Float[np.ndarray, " points"]:
-    "By how much the loss at each point is expected to fall below the lowest. Source: Jones 1998."
+    """By how much the loss at each point is expected to fall below the lowest.
+
+    Source: Jones, Schonlau and Welch 1998.
+    """
     z = (lowest - mean)/deviation
     return deviation*(z*norm.cdf(z) + norm.pdf(z))
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['SCORED', 'ScoredSettings', 'scorer_of', 'filter_of', 'need_of', 'check_scored', 'reading', 'pool_for', 'file_digest',
            'item_scores_folder', 'fitted_scorer', 'generic_pool', 'item_scores', 'matrix_rate', 'charged_flops',
-           'kept_rows', 'KeptBatches', 'reader_of_scores', 'check_finite', 'prepare_scored', 'scored_selector',
-           'rows_scorer']
+           'kept_rows', 'KeptBatches', 'reader_of_scores', 'reader_of_items', 'check_finite', 'prepare_scored',
+           'scored_selector', 'rows_scorer']
 
 # %% ../../nbs/train/scored.ipynb #a061d4ab
 import hashlib
@@ -136,8 +136,9 @@ def item_scores_folder(preparation: Preparation) -> Path:
     config, data = preparation.config, preparation.data
     assert data.folder, "scores are kept in the data's cache, and this data has none"
     own = config.method_settings
-    named = ({"file": file_digest(Path(own.scores))} if own.scores else
-             {"scorer": own.scorer, "settings": plain(nested_settings(own.scorer_settings))})
+    named: dict[str, Any] = (
+        {"file": file_digest(Path(own.scores))} if own.scores else
+        {"scorer": own.scorer, "settings": plain(nested_settings(own.scorer_settings))})
     if need_of(own) != "nothing":
         named["model"] = {**small_words(preparation), "length": config.steps}
     name = digest({**named, "level": own.level, "seed": config.seed, "data": data.folder.name})
@@ -235,6 +236,16 @@ def reader_of_scores(config: TaskConfig, data: Split,
     return Batches(data.generic, config.batch_size*config.selection.downsampling, seed, "generic",
                    score=values)
 
+# %% ../../nbs/train/scored.ipynb #83d9685c
+def reader_of_items(config: TaskConfig, data: Split, pool: Pool,
+                    values: Float[np.ndarray, " items"]) -> Batches:
+    "Batches of the rows that are kept, or big batches with the scores of their items."
+    own = config.method_settings
+    if own.keep is None: return reader_of_scores(config, data, np.repeat(values, pool.sizes))
+    draw = filter_of(own) == "gumbel_top_k"
+    kept = kept_rows(values, pool, own.keep, draw, config.seed)
+    return KeptBatches(data.generic, kept, config.batch_size, (config.seed, 0))
+
 # %% ../../nbs/train/scored.ipynb #75b933d9
 def check_finite(config: TaskConfig, scores: Float[np.ndarray, " items"], pool: Pool) -> None:
     "`UsageError` if fewer rows have a score than are to be chosen."
@@ -261,12 +272,7 @@ def prepare_scored(preparation: Preparation, progress: bool) -> Prepared:
     scores = item_scores(preparation, pool, progress)
     flops = charged_flops(folder, scores.seconds, spent)
     check_finite(config, scores.values, pool)
-    if own.keep:
-        draw = filter_of(own) == "gumbel_top_k"
-        kept = kept_rows(scores.values, pool, own.keep, draw, config.seed)
-        reader: Batches = KeptBatches(data.generic, kept, config.batch_size, (config.seed, 0))
-    else:
-        reader = reader_of_scores(config, data, np.repeat(scores.values, pool.sizes))
+    reader = reader_of_items(config, data, pool, scores.values)
     return Prepared(reader, trained.seconds + scores.seconds, trained.flops + flops)
 
 # %% ../../nbs/train/scored.ipynb #d0900a6c
