@@ -300,7 +300,8 @@ def synthetic_vision(config: VisionConfig, classes: int = 9) -> Experiment:
 _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference"),
     "dds": dict(ema_decay=.98),
-    "anograd": dict(ema_decay=.98)}
+    "anograd": dict(ema_decay=.98),
+    "sama": dict(ema_decay=.98)}
 _reduced = change(
     VisionConfig(method_defaults={
         **_methods, "soba": dict(hvp="finite_difference", v_learning_rate=3e-4),

@@ -108,6 +108,7 @@ METHODS: Mapping[str, str] = {
     "dds": "adaptive_dist.train.rule_methods:DDS",
     "anograd": "adaptive_dist.train.rule_methods:ANOGRAD",
     "soba": "adaptive_dist.train.rule_methods:SOBA",
+    "sama": "adaptive_dist.train.rule_methods:SAMA",
     "cg": "adaptive_dist.train.rule_methods:CG",
     "neumann": "adaptive_dist.train.rule_methods:NEUMANN",
     "replay": "adaptive_dist.train.reference_methods:REPLAY",
