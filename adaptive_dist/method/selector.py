@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
-           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told',
-           'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys',
-           'descend', 'algorithm_step', 'make_step']
+           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'learn_when', 'at_intervals',
+           'told', 'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo',
+           'algorithm_keys', 'descend', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
@@ -185,13 +185,9 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         return SelectorState(alpha, opt_state, rule_state, state.step + 1), info
     return learn
 
-# %% ../../nbs/method/selector.ipynb #75b44a33
-def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
-    """Learn at the first of every `update_every` updates; at the others count, and see nothing.
-
-    The first `start` updates learn nothing either.
-    """
-    if update_every == 1 and not start: return learn
+# %% ../../nbs/method/selector.ipynb #c74025ed
+def learn_when(learn: Learn, is_time: Callable[[Int[Array, ""]], Bool[Array, ""]]) -> Learn:
+    "Learn in the updates whose number `is_time` wants; in the others count, and see nothing."
     def update(state: SelectorState, key: PRNGKeyArray, params: Params, big_batch: Batch,
                specific_batch: Batch) -> tuple[SelectorState, SelectorInfo]:
         def now(state: SelectorState) -> tuple[SelectorState, SelectorInfo]:
@@ -200,9 +196,18 @@ def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
             _, info = jax.eval_shape(now, state)
             unseen = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), info)
             return state._replace(step=state.step + 1), unseen
-        is_time = (state.step >= start) & ((state.step - start) % update_every == 0)
-        return jax.lax.cond(is_time, now, skip, state)
+        return jax.lax.cond(is_time(state.step), now, skip, state)
     return update
+
+# %% ../../nbs/method/selector.ipynb #75b44a33
+def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
+    """Learn at the first of every `update_every` updates; at the others count, and see nothing.
+
+    The first `start` updates learn nothing either.
+    """
+    if update_every == 1 and not start: return learn
+    return learn_when(
+        learn, lambda step: (step >= start) & ((step - start) % update_every == 0))
 
 # %% ../../nbs/method/selector.ipynb #d9c1b71e
 def told(rule: Rule, update_every: int) -> dict[str, Any]:

@@ -109,6 +109,7 @@ METHODS: Mapping[str, str] = {
     "anograd": "adaptive_dist.train.rule_methods:ANOGRAD",
     "soba": "adaptive_dist.train.rule_methods:SOBA",
     "sama": "adaptive_dist.train.rule_methods:SAMA",
+    "mates": "adaptive_dist.train.rule_methods:MATES",
     "cg": "adaptive_dist.train.rule_methods:CG",
     "neumann": "adaptive_dist.train.rule_methods:NEUMANN",
     "replay": "adaptive_dist.train.reference_methods:REPLAY",
