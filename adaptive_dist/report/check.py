@@ -25,6 +25,7 @@ import optax
 
 from ..config.errors import UsageError
 from ..config.files import write_json, write_text
+from ..config.progress import progress_bar
 from ..config.settings import setting
 from ..data.readers import permutation
 from ..data.split import Split
@@ -302,8 +303,7 @@ def measure(experiment: Experiment, rows: Sample, first: TrainState, second: Tra
 @contextmanager
 def stages(count: int, progress: bool) -> Iterator[Callable[[str], None]]:
     "A progress bar of so many stages, as a function that hears the name of each when it begins."
-    from tqdm.auto import tqdm
-    with tqdm(total=count, desc="check", unit="stage", disable=not progress) as bar:
+    with progress_bar(description="check", unit="stage", total=count, shown=progress) as bar:
         def say(stage: str) -> None:
             bar.set_postfix_str(stage)
             bar.update()

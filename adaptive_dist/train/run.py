@@ -24,6 +24,7 @@ import jax
 
 from ..config.errors import UsageError, needs
 from ..config.files import read_json, user_path, write_json, write_lines
+from ..config.progress import progress_bar
 from ..config.settings import change, check, nested_settings
 from ..data.account import left_out_line
 from ..data.memory import source_of
@@ -253,7 +254,6 @@ def take_note(config: RunConfig, now: Progress, before: int, out: Path, metrics:
 def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, out: Path,
                 progress: bool) -> TrainState:
     "Train from a state to the end, with all that is kept on the way; `Diverged` if the run has."
-    from tqdm.auto import tqdm
     at = int(state.step)
     before = [r for r in read_metrics(out) if r["step"] <= at] if at else []
     watch, spent = Health(before), before[-1]["seconds"] if before else 0.
@@ -262,8 +262,9 @@ def train_stage(config: RunConfig, experiment: Experiment, state: TrainState, ou
     with contextlib.ExitStack() as stack:
         metrics = stack.enter_context(Metrics(
             out, config.tensorboard, after=at, wandb=config.wandb)) if is_primary() else None
-        bar = stack.enter_context(tqdm(
-            initial=at, total=config.steps, unit="step", desc=config.method, disable=not progress))
+        bar = stack.enter_context(progress_bar(
+            description=config.method, unit="step", total=config.steps, initial=at,
+            shown=progress))
         for now in chunks_of(config, experiment, state, out, spent):
             take_note(config, now, at, out, metrics, bar, watch)
             keep(config, experiment, now, at, out)
