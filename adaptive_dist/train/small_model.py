@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['small_run', 'small_components', 'small_words', 'Trained', 'trained_model', 'in_blocks', 'Spent', 'States',
-           'WeightedBatches', 'part_losses', 'Trials', 'small_model']
+           'WeightedBatches', 'part_losses', 'steps_along', 'Trials', 'small_model']
 
 # %% ../../nbs/train/small_model.ipynb #a5383172
 import time
@@ -30,8 +30,7 @@ from ..method.problem import Batch, Params
 from ..scorers.scorer import Pool, SmallModel, Trial, VectorOf
 from .contrastive import judged_components
 from .experiment import Experiment, planned_flops, planned_step, start, step_of
-from .fine_tuning import steps_along
-from .loop import TrainState
+from .loop import Step, TrainState
 from .methods import Preparation
 from .run import restore, run
 from .settings import SelectionConfig, TaskConfig
@@ -160,6 +159,17 @@ def part_losses(loss: Callable[[Params, Batch], Any], params: Params, block: int
     return lambda rows: in_blocks(lambda some: jitted(params, some.columns), rows, block)
 
 # %% ../../nbs/train/small_model.ipynb #89358ea9
+def steps_along(step: Step) -> Callable[[TrainState, Batch], TrainState]:
+    """`advance(state, batches)`: a step on each of the stacked generic batches.
+
+    It reuses the state's buffers, and is for selectors that look at no specific batch.
+    """
+    def advance(state: TrainState, batches: Batch) -> TrainState:
+        def one(state, batch): return step(state, batch, batch)[0], None
+        return jax.lax.scan(one, state, batches)[0]
+    return jax.jit(advance, donate_argnums=0)
+
+# %% ../../nbs/train/small_model.ipynb #019b8dde
 class Trials:
     "Runs a small model from the beginning, again and again, and counts what this costs."
     def __init__(self, preparation: Preparation, spent: Spent):
