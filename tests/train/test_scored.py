@@ -143,10 +143,11 @@ def test_a_run_ends_with_its_costs_and_its_scores_can_be_asked_for(planted, tmp_
     assert run("lm", again, LM.build, tmp_path/"again", progress=False)["steps"] == 6
 
 
-ASKING = [("rds", dict(embedding="model")), ("mona", dict(code_features=16, code_steps=5)),
+ASKING = [("rds", dict(embedding="model")),
+          ("mona", dict(code_features=16, code_steps=5, judge_width=8)),
           ("blend", dict(blend="shortest;random", trials=3, trial_steps=4)),
-          ("preselect", dict(strength_models=3, strength_steps=4, embedding_size=4, extremes=.3)),
-          ("rds", dict(embedding="model", judge_width=8))]
+          ("preselect", dict(strength_models=3, strength_steps=4, embedding_size=4, extremes=.3,
+                             judge_width=8))]
 
 
 @pytest.mark.slow
