@@ -34,11 +34,11 @@ def main_parser() -> Parser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("command", choices=[*TASK_COMMANDS, *COMMANDS], help=(
         "run TASK: train with one method; check TASK: will it help?; compare TASK: methods, "
-        "targets and seeds; report RUN...: what was picked; score RUN: scores as a file; select "
-        "SOURCE: the records that a target wants, whole; export RUN: a scorer without its run; "
-        "translate RUN: lines with a run's model; weights RUN: its model for other programs; "
-        "bench: what a step of each method costs; demo: uniform sampling, the classifier and the "
-        "cascade side by side"))
+        "targets and seeds; report RUN...: what was picked; score RUN: write scores to a file; "
+        "select SOURCE: choose records of a corpus for a target; export RUN: a scorer that works "
+        "without the run; translate RUN: translate lines with a run's model; weights RUN: write "
+        "its model for other programs; bench: what a step of each method costs; demo: uniform "
+        "sampling, the classifier and the cascade side by side"))
     return parser
 
 # %% ../nbs/cli.ipynb #c0000103

@@ -68,7 +68,7 @@ def path_argument(text: str) -> Path:
 def add_output(parser: Parser, folder: str, default: str) -> None:
     "Add `--out`, what the folder is of and where it is if nobody says, and `--quiet`."
     parser.add_argument("--out", type=path_argument,
-                        help=f"folder of the {folder} [runs/{default}]")
+                        help=f"folder to write the {folder} to [runs/{default}]")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 # %% ../nbs/commands.ipynb #k0000006
@@ -142,9 +142,10 @@ def check_command(task: TaskSpec, argv: Sequence[str]) -> None:
 def report_command(argv: Sequence[str]) -> None:
     "`adaptive-dist report RUN_FOLDER...`: a page about what finished runs picked."
     parser = Parser("adaptive-dist report", description=(
-        "What finished runs picked: over time, most and least wanted, agreement."))
+        "A page about what finished runs picked: shares over time, the examples most and least "
+        "wanted, agreement between runs."))
     parser.add_argument("folder", nargs="+", type=path_argument,
-                        help="folder of a run, made by `adaptive-dist run`")
+                        help="folder of a finished run")
     parser.add_argument("--out", type=path_argument,
                         help="HTML file [selection.html in the first folder]")
     arguments = parser.parse_args(argv)
@@ -182,14 +183,14 @@ def score_parser() -> Parser:
     parser = Parser("adaptive-dist score", allow_abbrev=False, description=(
         "Write the scores that a run or a scorer gives to each example to a Parquet file."))
     parser.add_argument("by", metavar="scorer", help=(
-        "folder of a run whose method gives scores, or of an exported scorer; with DATA also the "
-        "name of a scorer"))
+        "folder of a run whose method has scores, or of an exported scorer; if DATA is given, also "
+        "the name of a scorer"))
     parser.add_argument("data", nargs="?",
-                        help="text to score, as --generic takes it [the run's own generic data]")
+                        help="text to score, named as for --generic [the run's own generic data]")
     parser.add_argument("--out", type=path_argument, default=Path("scores.parquet"),
-                        help="Parquet file [scores.parquet]")
+                        help="Parquet file to write [scores.parquet]")
     parser.add_argument("--text", action="store_true",
-                        help="write the text of each example of a run too")
+                        help="also write the text of each of the run's examples")
     return parser
 
 # %% ../nbs/commands.ipynb #k0000008
@@ -215,15 +216,15 @@ def select_command(argv: Sequence[str]) -> None:
     "`adaptive-dist select SOURCE ...`: the records that a target wants, whole, in a file."
     from adaptive_dist.corpus import choice, select
     parser = Parser("adaptive-dist select", allow_abbrev=False, description=(
-        "Write the records of a corpus that a target wants to a file, whole, with id, score and "
-        "weight, and a page about them."))
+        "Choose the records of a corpus that a target needs, and write them to a file, whole, with "
+        "id, score and weight, together with a page about them."))
     parser.add_argument("--method", default="ngram", help=(
-        "what gives records their scores: the name of a scorer, the folder of a run or of an "
-        "exported scorer, or a Parquet file with id and score [ngram]"))
+        "where scores come from: the name of a scorer, the folder of a run or of an exported "
+        "scorer, or a Parquet file with id and score [ngram]"))
     method = known(parser, argv).method
-    parser.add_argument("source", help="text to select from, as --generic takes it")
+    parser.add_argument("source", help="text to select from, named as for --generic")
     parser.add_argument("--out", type=path_argument, default=Path("picked.parquet"), help=(
-        "file of the records: .parquet, .arrow, .jsonl, .jsonl.zst or .jsonl.gz [picked.parquet]"))
+        "file to write: .parquet, .arrow, .jsonl, .jsonl.zst or .jsonl.gz [picked.parquet]"))
     config, cluster, given = corpus_settings(parser, choice.SelectConfig(), method, argv)
     command = shlex.join(["adaptive-dist", "select", *argv])
     found = select.select_records(given["source"], config, given["out"], cluster, command,
@@ -235,11 +236,11 @@ def export_command(argv: Sequence[str]) -> None:
     "`adaptive-dist export RUN`: the weighting network of a run as a scorer that travels."
     from adaptive_dist.corpus import run_scorer
     parser = Parser("adaptive-dist export", allow_abbrev=False, description=(
-        "Write the weighting network of a run to a folder, as a scorer that needs neither the run "
-        "nor its data."))
+        "Write the weighting network of a run to a folder, as a scorer that works without the run "
+        "and its data."))
     parser.add_argument("run", type=path_argument, help="folder of a run on texts")
     parser.add_argument("--out", type=path_argument, default=Path("scorer"),
-                        help="folder of the scorer [scorer]")
+                        help="folder to write [scorer]")
     arguments = parser.parse_args(argv)
     run_scorer.export_network(arguments.run, arguments.out)
     print(f"scorer: {arguments.out}")
@@ -277,21 +278,21 @@ def add_study(parser: Parser, task: TaskSpec, argv: Sequence[str]) -> Study:
 def add_grid(parser: Parser, task: TaskSpec, study: Study) -> None:
     "Add what spans the grid, methods, targets and seeds, and how many runs there are at a time."
     parser.add_argument("--methods", default=study.methods, help=(
-        "variants, as in uniform,soba+downsampling=8,mixing+generic_proportion=.5/.9; values "
-        f"separated by / are chosen between on validation data "
+        "methods with settings, as in uniform,soba+downsampling=8,mixing+generic_proportion=.5/.9; "
+        f"among values separated by / the best is chosen on validation data "
         f"[{study.methods}]").replace("%", "%%"))
     parser.add_argument("--targets", default=",".join(study.targets), help=(
-        f"targets by name, from {', '.join(task.targets)}; empty: --specific "
+        f"names of targets, out of {', '.join(task.targets)}; empty: --specific "
         f"[{','.join(study.targets)}]"))
-    parser.add_argument("--seeds", type=int, default=3, help="seeds, from 0 on (count) [3]")
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (count) [3]")
     parser.add_argument("--jobs", type=int, default=2,
-                        help="runs at a time, if memory allows (count) [2]")
+                        help="runs at the same time, if memory allows (count) [2]")
 
 # %% ../nbs/commands.ipynb #k0000010
 def compare_parser(task: TaskSpec, argv: Sequence[str]) -> tuple[Parser, tuple[str, Any]]:
     "The parser of a comparison without its settings, and the preset."
     parser = Parser(f"adaptive-dist compare {task.name}", allow_abbrev=False, description=(
-        "Run methods on targets with several seeds, and compare. Runs that are finished are not "
+        "Run methods on targets with several seeds, and compare them. Finished runs are not "
         "repeated."))
     study = add_study(parser, task, argv)
     preset = add_preset(parser, task, argv, study.preset)
@@ -329,15 +330,15 @@ def make_parent(path: Path) -> None:
 def bench_settings(task: TaskSpec, argv: Sequence[str]) -> tuple[Any, dict[str, Any]]:
     "The configuration that flags of `bench` describe, and the values of all flags."
     parser = Parser(f"adaptive-dist bench {task.name}", allow_abbrev=False, description=(
-        "What a step of each method costs, as ratios to the first one."))
+        "Measure what a step of each method costs, relative to the first one."))
     default = "bench" if "bench" in task.presets else None
     _, preset = add_preset(parser, task, argv, default)
     parser.add_argument("--methods", default=task.costs,
-                        help=f"variants, as in uniform,soba+hvp=exact [{task.costs}]")
+                        help=f"methods with settings, as in uniform,soba+hvp=exact [{task.costs}]")
     parser.add_argument("--rounds", type=int, default=10, help=(
         "rounds in which methods take turns (count); 0: compile only [10]"))
     parser.add_argument("--out", type=path_argument, default=Path("bench.json"),
-                        help="JSON file of the results [bench.json]")
+                        help="JSON file to write [bench.json]")
     config, arguments = parse_settings(parser, preset, argv, without=OF_VARIANTS,
                                        hint=variant_hint)
     if arguments["rounds"] < 0:
@@ -405,7 +406,7 @@ def translate_command(argv: Sequence[str]) -> None:
     parser.add_argument("--stage", choices=["trained", "fine_tuned"],
                         help="model to translate with [fine_tuned, if there is one]")
     parser.add_argument("--beam", type=int, help=(
-        "unfinished translations that the search keeps (count) [the run's]"))
+        "width of the beam search: unfinished translations kept (count) [the run's]"))
     arguments = parser.parse_args(argv)
     changes = {} if arguments.beam is None else {"beam": arguments.beam}
     translate = translator(arguments.run, arguments.stage, **changes)
@@ -432,14 +433,14 @@ def stage_params(folder: Path, experiment: Any, stage: str | None) -> Any:
 def weights_command(argv: Sequence[str]) -> None:
     "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
     parser = Parser("adaptive-dist weights", allow_abbrev=False, description=(
-        "Write the model of a finished run as Hugging Face has models: config.json and "
+        "Write the model of a finished run in the Hugging Face layout: config.json and "
         "model.safetensors, or adapters for PEFT."))
     parser.add_argument("run", type=path_argument, help="folder of the run")
-    parser.add_argument("--out", type=path_argument, required=True, help="folder of the model")
+    parser.add_argument("--out", type=path_argument, required=True, help="folder to write")
     parser.add_argument("--stage", choices=["trained", "fine_tuned"],
                         help="model to write [fine_tuned, if there is one]")
     parser.add_argument("--merge", action="store_true",
-                        help="write adapters as part of the weights")
+                        help="merge adapters into the weights")
     arguments = parser.parse_args(argv)
     found = read_run(arguments.run)
     task = load_task(found.settings["task"])

@@ -28,11 +28,11 @@ from .split import Split, open_split
 class ReadingConfig:
     "How data are read and kept, whatever they are."
     id_column: str = setting(
-        "id", "column by which a row is found again (name); rows without it have file and number")
+        "id", "column that identifies a row (name); rows without it get the file and their number")
     skip_bad_rows: bool = setting(
-        False, "leave out rows that cannot be read, and list them; otherwise they end the run")
+        False, "leave out rows that cannot be read, and list them; otherwise one ends the run")
     strict: bool = setting(
-        False, "anything that is left out of the data is an error", affects_result=False)
+        False, "treat anything that is left out of the data as an error", affects_result=False)
     verify: bool = setting(
         False, "tell files by their contents, and check prepared data against their digests; "
         "otherwise by name, size and time", affects_result=False)

@@ -43,9 +43,10 @@ class TowersConfig:
     text_layers: int = setting(6, "blocks of the text transformer (count)", at_least=1)
     text_width: int = setting(384, "text tower (channels)", at_least=1)
     embedding: int = setting(
-        384, "space in which pictures and captions meet (dimensions)", at_least=1)
+        384, "space in which pictures and captions are compared (dimensions)", at_least=1)
     head: Literal["captions", "linear"] = setting(
-        "captions", "classes are compared with their captions, or have a linear layer")
+        "captions", "how classes are predicted: by comparison with their captions, or by a "
+        "linear layer")
     shift: int = setting(
         16, "largest random shift of a picture in training, in either direction (pixels)",
         at_least=0)

@@ -49,10 +49,10 @@ from .tables import TextTable
 class CheckConfig:
     "How long and at how much the check looks."
     check_steps: int | None = setting(
-        None, "uniform steps before the first look, and again before the second (count); none: a "
+        None, "uniform steps before each of the two measurements (count); none: a "
         "tenth of the run's, at most 1,000", at_least=1)
     check_batches: int = setting(
-        64, "generic examples looked at, in batches (count)", at_least=16)
+        64, "batches of generic examples that are measured (count)", at_least=16)
 
 # %% ../../nbs/report/check.ipynb #b8d05e2d
 def short_run(config: TaskConfig, settings: CheckConfig) -> TaskConfig:

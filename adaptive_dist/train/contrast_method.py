@@ -29,21 +29,22 @@ class OnlineCdsSettings:
     "Who judges, whom, and how often the judge's copy is renewed."
     judge_width: int | None = setting(
         None, "size of the judge that is trained beside the model (channels); none: copies of the "
-        "model itself judge", at_least=1)
+        "model itself are the judge", at_least=1)
     judge_learning_rate: float = setting(
         4e-3, "largest learning rate of the judge, with Adam on the model's schedule (per step)",
         above=0)
     candidates: int = setting(
-        4, "examples judged for each that is trained on (count)", at_least=1)
+        4, "examples judged for each one that is trained on (count)", at_least=1)
     propose: Literal["uniform", "classifier"] = setting(
-        "uniform", "how candidates are found: drawn evenly, or as the classifier's most likely of "
-        "the big batch")
+        "uniform", "how candidates are found: drawn uniformly, or as those of the big batch that "
+        "the "
+        "classifier finds most likely")
     tune_steps: int = setting(
-        40, "specific batches that a copy of the judge is tuned on (count)", at_least=1)
+        40, "specific batches on which a copy of the judge is tuned (count)", at_least=1)
     tune_learning_rate: float = setting(
         1e-3, "Adam's learning rate for tuning the copy (per step)", above=0)
     renew_every: int = setting(
-        100, "steps until the next copy begins to be tuned (count)", at_least=1)
+        100, "steps until the next copy is tuned (count)", at_least=1)
 
 # %% ../../nbs/train/contrast_method.ipynb #8a654c64
 def candidate_reader(config: TaskConfig, data: Split) -> Batches:

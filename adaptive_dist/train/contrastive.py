@@ -44,9 +44,9 @@ class ContrastiveSettings:
     cds_steps: int = setting(
         100_000, "uniform training steps of the model that cds scores with (count)", at_least=1)
     cds_fine_tune_steps: int = setting(
-        100_000, "most steps of tuning its copy on specific data (count)", at_least=1)
+        100_000, "most steps for which its copy is tuned on specific data (count)", at_least=1)
     cds_examples: int | None = setting(
-        None, "generic examples that cds scores and then trains on (count); none: all", at_least=1)
+        None, "generic examples that cds scores and chooses from (count); none: all", at_least=1)
     cds_width: int | None = setting(
         None, "size of a small model that scores, the task's judge (channels); none: the model "
         "itself", at_least=1)

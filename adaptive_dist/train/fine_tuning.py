@@ -30,9 +30,9 @@ class FineTuningConfig:
     fine_tune_steps: int = setting(
         0, "most fine-tuning steps (count); 0: no fine-tuning", at_least=0)
     fine_tune_every: int = setting(
-        1_000, "fine-tuning steps between looks at the validation loss (count)", at_least=1)
+        1_000, "fine-tuning steps between evaluations of the validation loss (count)", at_least=1)
     fine_tune_patience: int = setting(
-        5, "looks without a new lowest validation loss after which fine-tuning stops (count)",
+        5, "evaluations without a new lowest validation loss after which fine-tuning stops (count)",
         at_least=1)
     fine_tune_learning_rate: float = setting(
         2e-3, "largest learning rate tried in fine-tuning, with Adam (per step)", above=0)

@@ -22,29 +22,30 @@ from .methods import find_method, method_names, whose_setting
 @dataclass(frozen=True)
 class RunConfig:
     "What every run has, whatever its task."
-    method: str = setting("classifier", "way to choose training examples", names=method_names)
+    method: str = setting("classifier", "method of choosing training examples", names=method_names)
     seed: int = setting(0, "seed of initialisation, shuffling and selection",
                         at_least=0, at_most=2**32 - 1)
     steps: int = setting(300_000, "training steps (count)", at_least=1)
-    batch_size: int = setting(128, "examples the model trains on in a step (count)", at_least=1)
+    batch_size: int = setting(
+        128, "examples on which the model trains at each step (count)", at_least=1)
     log_every: int = setting(
         100, "steps between metrics lines, run in one dispatch (count)", at_least=1)
     evaluate_every: int = setting(
         2_000, "steps between evaluations on held-out data (count)", at_least=1)
     probe_every: int | None = setting(
-        None, "steps between probes of what the weighting network follows, on held-out data "
-        "(count); none: at evaluations, 0: never", affects_result=False, at_least=0)
+        None, "steps between probes of the selector on held-out data (count); none: at "
+        "evaluations, 0: never", affects_result=False, at_least=0)
     checkpoint_every: int = setting(
-        2_000, "steps between checkpoints, from which a stopped run goes on (count)",
+        2_000, "steps between checkpoints, from which an interrupted run continues (count)",
         affects_result=False, at_least=1)
     keep_checkpoints: int = setting(
         2, "newest checkpoints kept (count)", affects_result=False, at_least=1)
     on_divergence: Literal["stop", "skip"] = setting(
-        "stop", "where a loss or gradient is not finite: end the run, or leave out the update",
+        "stop", "if a loss or gradient is not finite: end the run, or skip the update",
         affects_result=False)
     tensorboard: bool = setting(True, "also write TensorBoard event files", affects_result=False)
     wandb: str | None = setting(
-        None, "Weights & Biases project that metrics go to, too (name); pip install wandb for it",
+        None, "Weights & Biases project to send metrics to, too (name); pip install wandb for it",
         affects_result=False)
     profile: bool = setting(
         False, "write a JAX trace of the second dispatch to profile/, for TensorBoard or Perfetto",
@@ -53,15 +54,15 @@ class RunConfig:
         None, "steps between stored weighting networks, a multiple of --log-every (count); none: "
         "not stored", at_least=1)
     mesh: str | None = setting(
-        None, "devices, as in data=4,fsdp=2: rows over both, parameters over fsdp (counts by "
-        "axis); none: all along data", affects_result=False)
+        None, "devices along each axis, as in data=4,fsdp=2: rows are split over both, parameters "
+        "over fsdp (counts); none: all along data", affects_result=False)
     coordinator: str | None = setting(
         None, "address HOST:PORT of the first of several processes, or auto under Slurm and "
         "Kubernetes; none: one process", affects_result=False)
     processes: int | None = setting(
-        None, "processes in all, if there are several (count)", affects_result=False, at_least=1)
+        None, "number of processes, if there are several (count)", affects_result=False, at_least=1)
     process: int | None = setting(
-        None, "which of them this is, from 0 on (number)", affects_result=False, at_least=0)
+        None, "number of this process, from 0 on (number)", affects_result=False, at_least=0)
     microbatches: int = setting(
         1, "parts in which losses of a batch are computed, in turn, to save memory (count)",
         at_least=1)
@@ -108,15 +109,16 @@ def adam_of_model(config: OptimizerConfig) -> optax.GradientTransformation:
 @dataclass(frozen=True)
 class SelectionConfig:
     "From the big batch to the small one."
-    downsampling: int = setting(128, "big batch divided by batch (ratio)", at_least=1)
+    downsampling: int = setting(
+        128, "examples drawn for each one that is trained on (ratio)", at_least=1)
     specific_batch: int | None = setting(
-        None, "specific examples a rule looks at in a step (count); none: as many as the batch",
+        None, "specific examples that a method sees in a step (count); none: as many as the batch",
         at_least=1)
     keep_general: float | None = setting(
         None, "share of held-out generic examples among those, so that their loss is kept low, too "
         "(0 to 1); none: no guard, 0: only what it is compared with", at_least=0, at_most=.95)
     uniform_share: float = setting(
-        0., "share of each batch that is drawn with equal chances, whatever is picked (0 to 1)",
+        0., "share of each batch that is drawn uniformly, whatever else is picked (0 to 1)",
         at_least=0, at_most=.95)
 
 # %% ../../nbs/train/settings.ipynb #f19373de
