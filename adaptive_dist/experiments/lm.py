@@ -25,8 +25,9 @@ from ..data.corpora import PILE_SETS
 from ..data.leaks import Shingling, without_near_duplicates
 from ..data.split import Split
 from ..data.table import Rows
-from ..data.text import TOKENIZER, DataConfig, prepare_text, stored_tokens
+from ..data.text import DataConfig, prepare_text, stored_tokens
 from ..data.tokens import BYTES, Subwords, Tokens, byte_table, load_subwords
+from ..data.vocabulary import TOKENIZER_FILE
 from ..method import weighting as weightings
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
@@ -113,7 +114,7 @@ class LMConfig(TaskConfig):
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
-        path = folder/TOKENIZER
+        path = folder/TOKENIZER_FILE
         brought = self.data.tokenizer or self.start.from_
         used = brought or (self.data.vocabulary and other_data)
         if not used or not path.exists(): return self
@@ -148,7 +149,7 @@ def of_tokens(tokens: Tokens) -> dict[str, Any]:
         return float(tokens.bytes(rows).sum()/(rows["tokens"] != 0).sum())
 
     return dict(shingling=Shingling("tokens", 6), bytes_per_token=bytes_per_token,
-                files={TOKENIZER: [tokens.tokenizer.to_str()]})
+                files={TOKENIZER_FILE: [tokens.tokenizer.to_str()]})
 
 # %% ../../nbs/experiments/lm.ipynb #4503bef2
 def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
@@ -407,7 +408,7 @@ def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
     network, length = config.weighting.weighting_network, config.model.length
     if not (config.data.tokenizer or config.data.vocabulary): return network, length, None
     if config.weighting.weighting_reads == "bytes": return network, Subwords.average*length, None
-    return network, length, TOKENIZER
+    return network, length, TOKENIZER_FILE
 
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
