@@ -20,7 +20,6 @@ from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
 from ..data.cache import cache_root, digest
 from ..data.memory import source_of
-from ..data.sources import parse_source
 from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
@@ -28,8 +27,7 @@ from ..scorers.scorer import find_scorer
 from .choice import Choice, SelectConfig, check_amount, check_draw, make_choice
 from .cluster import ClusterConfig, work_through
 from .picks import kind_of_file
-from .plan import Scoring, ScoringConfig, named_method, open_scoring, plan_of
-from .records import reading_of
+from .plan import Scoring, ScoringConfig, named_method, open_scoring, planned
 from .scoring import all_blocks
 from .taking import Taking, Tally, begin_taking, gather, take_corpus
 
@@ -161,13 +159,14 @@ def taken_to_file(taking: Taking, said: Mapping[str, Any], out: Path, progress: 
     return found
 
 # %% ../../nbs/corpus/select.ipynb #d15caf99
-def write_selection(work: Scoring, config: SelectConfig, out: Path, command: str = "",
+def write_selection(work: Scoring, out: Path, command: str = "",
                     progress: bool = True) -> Selected:
     """The choice and the second pass of a corpus whose records have their scores.
 
     Raises `UsageError` for a choice that cannot be made, and for a file that cannot be written.
     """
-    said, about = choice_words(work, config, out), work.about()
+    config, about = work.config, work.about()
+    said = choice_words(work, config, out)
     done = finished_selection(work.folder, said, out)
     if done: return done
     choice = make_choice(work.blocks, len(work.parts), config, about["scores"])
@@ -197,7 +196,7 @@ def select_records(source: str, config: SelectConfig, out: Path,
     work = begin_pass(source, config, out)
     check_draw(config, work.about()["scores"])
     if not score_pass(work, source, cluster, progress): return None
-    return write_selection(work, config, out, command, progress)
+    return write_selection(work, out, command, progress)
 
 # %% ../../nbs/corpus/select.ipynb #8e400303
 def gather_scores(work: Scoring, out: Path) -> int:
@@ -239,7 +238,7 @@ def named_data(data: Any, name: str, cache: str | None) -> Any:
 # %% ../../nbs/corpus/select.ipynb #afedffb9
 def place_in_cache(source: str, config: SelectConfig) -> Path:
     "Where a selection is kept that has no name: by all that it follows from."
-    words = {"plan": plan_of(parse_source(source, reading_of(config).kind), config),
+    words = {"plan": planned(source, config)[2],
              **{name: getattr(config, name) for name in CHOICE_SETTINGS}}
     return cache_root(config.cache)/"selected"/digest(words)/"picked.arrow"
 

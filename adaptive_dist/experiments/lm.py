@@ -6,7 +6,8 @@
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
            'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'judge_elsewhere', 'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines',
+           'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,6 +39,7 @@ from ..models.byte_transformer import ByteTransformerConfig, text_loss
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
+from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
 from ..train.folder import fingerprints_of
@@ -403,12 +405,21 @@ _studies_of_authors: Mapping[str, Study] = {
     for target in PUBLISHED}
 
 # %% ../../nbs/experiments/lm.ipynb #423ff41f
-def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
-    "The network's kind, the length of what it reads, and the file with the tokenizer, if any."
-    network, length = config.weighting.weighting_network, config.model.length
-    if not (config.data.tokenizer or config.data.vocabulary): return network, length, None
-    if config.weighting.weighting_reads == "bytes": return network, Subwords.average*length, None
-    return network, length, TOKENIZER_FILE
+def judge_elsewhere(config: LMConfig) -> TextNetwork:
+    "How the judges of `online_cds` read texts: as the model does, in bytes or in tokens."
+    tokens = bool(config.data.tokenizer or config.data.vocabulary)
+    encoding = {"kind": "tokens" if tokens else "bytes", "length": config.model.length}
+    return TextNetwork("judges_contrast", encoding, TOKENIZER_FILE if tokens else None,
+                       scores="rank")
+
+# %% ../../nbs/experiments/lm.ipynb #fae93006
+def network_elsewhere(config: LMConfig) -> TextNetwork:
+    "How the weighting network reads texts."
+    own, judged = config.weighting, judge_elsewhere(config)
+    found = judged._replace(network=own.weighting_network, scores="log_weight")
+    if own.weighting_reads == "tokens" or judged.file is None: return found
+    length = Subwords.average*config.model.length
+    return found._replace(encoding={"kind": "bytes", "length": length}, file=None)
 
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
@@ -422,7 +433,7 @@ LM = TaskSpec(
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
-    text_network=network_elsewhere)
+    text_network=network_elsewhere, text_judge=judge_elsewhere)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

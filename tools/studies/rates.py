@@ -1,8 +1,8 @@
 """What a pass over a corpus costs a core: rates.py OUT.json [--documents N]
 
 Real texts, those of the embedded source, are written to files of both kinds. Then the processor
-time is taken that reading, scoring with several scorers, and the second pass need for them: all
-threads count, so the rates are those of one core.
+time is taken that reading, scoring with several scorers, the second pass, and tokenising with a
+vocabulary of 32,000 need for them: all threads count, so the rates are those of one core.
 """
 import argparse
 import json
@@ -22,14 +22,16 @@ from adaptive_dist.config.files import write_json
 from adaptive_dist.config.settings import change
 from adaptive_dist.corpus.choice import SelectConfig, make_choice
 from adaptive_dist.corpus.picks import kind_of_file
-from adaptive_dist.corpus.plan import open_pass
-from adaptive_dist.corpus.records import Record, read_records
-from adaptive_dist.corpus.scoring import score_corpus
+from adaptive_dist.corpus.plan import open_scoring
+from adaptive_dist.corpus.records import Record, read_records, reading_of
+from adaptive_dist.corpus.scoring import make_blocks
 from adaptive_dist.corpus.taking import Taking, gather, take_corpus
+from adaptive_dist.corpus.tokenise import TokeniseConfig, tokenise
 from adaptive_dist.data.embedded.text import Document
 from adaptive_dist.data.sources import parse_source, parts_of
 from adaptive_dist.data.text import documents
-from adaptive_dist.experiments.lm import LM, text_weighting
+from adaptive_dist.data.tokens import train_subwords
+from adaptive_dist.experiments.lm import LM, network_elsewhere, text_weighting
 from adaptive_dist.scorers.exported import write_network
 
 SCORERS = ("zip_dictionary", "hashed", "dsir", "ngram", "rds")
@@ -60,7 +62,7 @@ def write_networks(folder: Path) -> dict[str, str]:
         config = LM.presets[preset]
         alpha = text_weighting(config.weighting).init(jax.random.key(0), {})
         made[f"network of {preset}"] = str(folder/preset)
-        write_network(folder/preset, "causal_cnn", alpha, config.model.length, {})
+        write_network(folder/preset, network_elsewhere(config), alpha, {})
     return made
 
 def rates(folder: Path, most: int) -> dict[str, Any]:
@@ -72,24 +74,30 @@ def rates(folder: Path, most: int) -> dict[str, Any]:
     for kind in ("jsonl", "parquet"):
         part, = parts_of(parse_source(str(folder/kind), "text"))[0]
         with clocked(found, f"read {kind}", count, size):
-            records = list(read_records(part, config.columns()))
+            records = list(read_records(part, reading_of(config)))
         texts = [record.document for record in records if isinstance(record, Record)]
     ways = {name: {"scorer": name} for name in SCORERS}
     ways |= {name: {"scored_by": place} for name, place in write_networks(folder).items()}
     for name, by in ways.items():
-        work = open_pass(folder/f"{name}.work", str(folder/"parquet"), change(config, **by))
-        score = work.scorer()(0)
+        work = open_scoring(folder/f"{name}.work", str(folder/"parquet"), change(config, **by))
+        score = work.maker()(0)
         score(texts[:256])  # compiled once
         with clocked(found, name, count, size):
             for start in range(0, count, 256):
                 score(texts[start:start + 256])
-    work = open_pass(folder/"picked.work", str(folder/"parquet"), change(config, scorer="shortest"))
-    score_corpus(work, progress=False)
+    work = open_scoring(folder/"picked.work", str(folder/"parquet"), change(config, scorer="shortest"))
+    make_blocks(work, progress=False)
     with clocked(found, "choice and second pass", count, size):
-        choice = make_choice(work.folder, len(work.parts), config, "rank")
+        choice = make_choice(work.blocks, len(work.parts), config, "rank")
         taking = Taking(work, choice, config, folder/"taken", kind_of_file(Path("p.parquet")))
         take_corpus(taking, progress=False)
         gather(taking, folder/"picked.parquet")
+    tokens = train_subwords((d.text for d in texts), 32_000)
+    tokens.save(folder/"words.json")
+    config = TokeniseConfig(tokenizer=str(folder/"words.json"))
+    with clocked(found, "tokenise", count, size):
+        made = tokenise(str(folder/"parquet"), config, folder/"tokens", progress=False)
+    found["tokenise"]["tokens"] = found["tokenise"]["records"]*made.tokens/count
     return {"device": jax.devices()[0].device_kind, "documents": count, "bytes": size,
             "per core and second": found}
 
