@@ -1,4 +1,4 @@
-"""What a pass over a corpus costs a core: rates.py OUT.json [--documents N]
+"""What a pass over a corpus costs a core: rates.py OUT.json [--documents N] [--only-tokens]
 
 Real texts, those of the embedded source, are written to files of both kinds. Then the processor
 time is taken that reading, scoring with several scorers, the second pass, and tokenising with a
@@ -26,7 +26,7 @@ from adaptive_dist.corpus.plan import open_scoring
 from adaptive_dist.corpus.records import Record, read_records, reading_of
 from adaptive_dist.corpus.scoring import make_blocks
 from adaptive_dist.corpus.taking import Taking, gather, take_corpus
-from adaptive_dist.corpus.tokenise import TokeniseConfig, tokenise
+from adaptive_dist.corpus.tokenise import TokeniseConfig, open_tokenising
 from adaptive_dist.data.embedded.text import Document
 from adaptive_dist.data.sources import parse_source, parts_of
 from adaptive_dist.data.text import documents
@@ -65,6 +65,17 @@ def write_networks(folder: Path) -> dict[str, str]:
         write_network(folder/preset, network_elsewhere(config), alpha, {})
     return made
 
+def rate_of_tokens(folder: Path, found: dict[str, Any], texts: list[Document], size: int) -> None:
+    "The rate of tokenising, also in tokens, with a vocabulary that is made of the same texts."
+    train_subwords((d.text for d in texts), 32_000).save(folder/"words.json")
+    config = TokeniseConfig(tokenizer=str(folder/"words.json"))
+    make = open_tokenising(folder/"tokens", str(folder/"parquet"), config).maker()(0)
+    make(texts[:256])  # loaded once
+    with clocked(found, "tokenise", len(texts), size):
+        tokens = sum(len(some) for start in range(0, len(texts), 256)
+                     for some in make(texts[start:start + 256]))
+    found["tokenise"]["tokens"] = found["tokenise"]["records"]*tokens/len(texts)
+
 def rates(folder: Path, most: int) -> dict[str, Any]:
     "All rates, by what is done."
     found: dict[str, Any] = {}
@@ -85,19 +96,15 @@ def rates(folder: Path, most: int) -> dict[str, Any]:
         with clocked(found, name, count, size):
             for start in range(0, count, 256):
                 score(texts[start:start + 256])
-    work = open_scoring(folder/"picked.work", str(folder/"parquet"), change(config, scorer="shortest"))
+    shortest = change(config, scorer="shortest")
+    work = open_scoring(folder/"picked.work", str(folder/"parquet"), shortest)
     make_blocks(work, progress=False)
     with clocked(found, "choice and second pass", count, size):
         choice = make_choice(work.blocks, len(work.parts), config, "rank")
         taking = Taking(work, choice, config, folder/"taken", kind_of_file(Path("p.parquet")))
         take_corpus(taking, progress=False)
         gather(taking, folder/"picked.parquet")
-    tokens = train_subwords((d.text for d in texts), 32_000)
-    tokens.save(folder/"words.json")
-    config = TokeniseConfig(tokenizer=str(folder/"words.json"))
-    with clocked(found, "tokenise", count, size):
-        made = tokenise(str(folder/"parquet"), config, folder/"tokens", progress=False)
-    found["tokenise"]["tokens"] = found["tokenise"]["records"]*made.tokens/count
+    rate_of_tokens(folder, found, texts, size)
     return {"device": jax.devices()[0].device_kind, "documents": count, "bytes": size,
             "per core and second": found}
 
@@ -105,9 +112,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
     parser.add_argument("--documents", type=int, default=5_000)
+    parser.add_argument("--only-tokens", action="store_true", help=(
+        "measure tokenising alone, and leave the other rates in OUT as they are"))
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        write_json(arguments.out, rates(Path(folder), arguments.documents))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.only_tokens:
+            found = json.loads(arguments.out.read_bytes())
+            _, size = write_files(folder, arguments.documents)
+            texts = list(islice(documents("embedded"), arguments.documents))
+            rate_of_tokens(folder, found["per core and second"], texts, size)
+        else:
+            found = rates(folder, arguments.documents)
+        write_json(arguments.out, found)
 
 if __name__ == "__main__":
     main()
