@@ -79,7 +79,7 @@ def with_kind(config: ScoringConfig) -> ScoringConfig:
     "The same, saying what records are; `UsageError` for what the scorer does not read."
     check_method(config)
     by = config.scored_by
-    reads = reads_of(by) if by else None
+    reads: Any = reads_of(by) if by else None
     if reads and config.kind not in (None, reads):
         raise UsageError(f"--kind {config.kind}: {by} reads {reads}; leave --kind out, or name "
                          "another method")

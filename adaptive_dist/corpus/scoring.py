@@ -43,8 +43,8 @@ def block_columns(records: Iterable[Record | LeftOut], make: OfDocuments, column
             else:
                 text, label, id = record.document
                 row = id, label, len(text.encode("utf-8", "replace")), next(values)
-            for column, value in zip(found.values(), row, strict=True):
-                column.append(value)
+            for values_of, value in zip(found.values(), row, strict=True):
+                values_of.append(value)
     return found
 
 # %% ../../nbs/corpus/scoring.ipynb #237d9eaf

@@ -181,7 +181,8 @@ def judges_contrast(alpha: Mapping[str, Any],
                     batch: Mapping[str, np.ndarray]) -> Float[jax.Array, " batch"]:
     "The loss of a `reference` minus that of a `tuned` judge, both convolutions over bytes."
     from adaptive_dist.models.byte_convolution import convolution_loss
-    losses = [convolution_loss(alpha[name], batch["tokens"]) for name in ("reference", "tuned")]
+    tokens = jax.numpy.asarray(batch["tokens"])
+    losses = [convolution_loss(alpha[name], tokens) for name in ("reference", "tuned")]
     return losses[0] - losses[1]
 
 # %% ../../nbs/scorers/exported.ipynb #d4c30ca5

@@ -117,7 +117,7 @@ def read_scores_by_id(path: Path, pool: Pool, count: int,
         values[pool.part[first]["document"]] = np.nan_to_num(known(ids), nan=-np.inf)
     if np.isinf(values).all():
         raise UsageError(f"--scores {path}: none of its ids is that of a generic document; they "
-                         f"are written as {ids[0]!r}")
+                         f"are written as {pool.part.ids(pool.starts[:1])[0]!r}")
     return values
 
 # %% ../../nbs/scorers/score_file.ipynb #2dcb317b

@@ -82,7 +82,8 @@ def test_a_network_of_captions_scores_captions(workplace):
     config = change(VISION.presets["reduced"], weighting_network="caption", caption_length=16)
     weighting = picture_weighting(config.weighting)
     captions = [f"a boat at sea, number {k}" for k in range(9)]
-    batch = {"tokens": np.concatenate([encode(text, 16)[:1] for text in captions])}
+    tokens = np.concatenate([encode(text, 16)[:1] for text in captions])
+    batch = {"tokens": jax.device_put(tokens)}
     alpha = learnt(weighting, batch)
     write_network(Path("scorer"), captions_elsewhere(config), alpha, {})
     expected = np.array(weighting.score(alpha, batch))
