@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['OfDocuments', 'OfBlock', 'ScoringConfig', 'named_method', 'check_method', 'with_kind', 'scorer_words',
            'records_words', 'plan_of', 'planned', 'fit_to_samples', 'copy_scorer', 'by_text', 'by_file', 'Pass',
-           'Scoring', 'settle', 'open_scoring']
+           'Scoring', 'is_settled', 'settle', 'open_scoring']
 
 # %% ../../nbs/corpus/plan.ipynb #36e532d6
 import shutil
@@ -224,6 +224,17 @@ class Scoring(Pass):
         if file: return {"file": str(file), "scores": self.config.scores_kind}
         return read_json(self.folder/"scorer"/ABOUT_SCORER, f"delete {self.folder}")
 
+# %% ../../nbs/corpus/plan.ipynb #53f95e5c
+def is_settled(folder: Path, plan: Mapping[str, Any]) -> bool:
+    "Whether the plan of a pass is in its folder; `UsageError` if it is that of another pass."
+    if not (folder/"plan.json").exists(): return False
+    found = read_json(folder/"plan.json", f"delete {folder}")
+    changed = [name for name in plan if found.get(name) != plan[name]]
+    if changed:
+        raise UsageError(f"{folder} holds a pass that differs in its {changed[0]}: delete it, or "
+                         "name another --out")
+    return True
+
 # %% ../../nbs/corpus/plan.ipynb #36c67a2f
 def settle(folder: Path, plan: Mapping[str, Any], build: Callable[[Path], None],
            name: str = "scorer") -> None:
@@ -234,13 +245,7 @@ def settle(folder: Path, plan: Mapping[str, Any], build: Callable[[Path], None],
     Whoever comes first builds, and others wait. Raises `UsageError` for the plan of another pass.
     """
     with locked(folder/"lock"):
-        if (folder/"plan.json").exists():
-            found = read_json(folder/"plan.json", f"delete {folder}")
-            changed = [name for name in plan if found.get(name) != plan[name]]
-            if changed:
-                raise UsageError(f"{folder} holds a pass that differs in its {changed[0]}: "
-                                 "delete it, or name another --out")
-            return
+        if is_settled(folder, plan): return
         shutil.rmtree(folder/name, ignore_errors=True)
         try:
             build(folder/name)

@@ -27,10 +27,7 @@ CHUNK = 256  # records that are looked at together
 
 def block_columns(records: Iterable[Record | LeftOut], make: OfDocuments, column: str,
                   account: Account) -> dict[str, list[Any]]:
-    """Columns of some records, among them the one that is made.
-
-    Raises `UsageError` for a record that cannot be read and may not be left out.
-    """
+    "Columns of some records, among them what is made; `UsageError` for one that must be read."
     found: dict[str, list[Any]] = {"id": [], "label": [], "bytes": [], column: []}
     stream = iter(records)
     while some := list(islice(stream, CHUNK)):
