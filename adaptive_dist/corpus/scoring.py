@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from ..data.account import Account, LeftOut
 from ..data.places import bytes_read
 from ..data.sources import Source
@@ -178,13 +179,13 @@ def make_blocks(work: Pass, tasks: int = 1, task: int | None = None,
 
     Raises `UsageError` for what cannot be read or written, and for a task that there is not.
     """
-    from tqdm.auto import tqdm
     check_division(tasks, task)
     count = len(work.parts)
     shares = [*map(Share, range(count))] if task is None else shares_of(task, tasks, count)
     expected = Expected(work.parts[share.part] for share in shares)
     maker = cache(work.maker)
-    with tqdm(total=expected.told, unit=" records", desc=work.doing, disable=not progress) as bar:
+    with progress_bar(description=work.doing, unit=" records", total=expected.told,
+                      shown=progress) as bar:
         def seen(count: int) -> None:
             bar.total = expected.see(count)
             bar.update(count)
