@@ -22,6 +22,7 @@ from ..config.errors import UsageError
 from ..config.settings import setting
 from ..config.tensor_files import model_folder
 from ..data.text import DataConfig
+from ..data.vocabulary import TOKENIZER_FILE
 from ..method.problem import Params
 from ..models import adapters as adapting, pretrained
 from ..models.adapters import Adapted, AdapterConfig, adapted_model
@@ -74,11 +75,11 @@ def with_own_tokenizer(data: DataConfig, start: StartConfig) -> DataConfig:
         raise UsageError(f"--vocabulary {data.vocabulary}: --from {start.from_} reads its own "
                          "tokens, leave it out")
     folder = model_folder(start.from_)
-    if (folder/"tokenizer.json").is_file(): return replace(data, tokenizer=str(folder))
+    if (folder/TOKENIZER_FILE).is_file(): return replace(data, tokenizer=str(folder))
     others = [name for name in ("vocab.json", "tokenizer.model") if (folder/name).is_file()]
     if others:
         raise UsageError(f"--from {start.from_} has a tokenizer in {others[0]} and no "
-                         "tokenizer.json: name one with --tokenizer")
+                         f"{TOKENIZER_FILE}: name one with --tokenizer")
     return data
 
 # %% ../../nbs/experiments/text_model.ipynb #18564d2e
@@ -150,7 +151,7 @@ def save_byte_transformer(out: Path, size: ByteTransformerConfig, params: Params
                           beside: Path | None) -> str:
     "Write a byte transformer as a GPT-2, with the tokenizer that lies in a run's folder, if any."
     numbers = params["params"]["embedding"]["embedding"].shape[0]
-    offset = int(beside is not None and (beside/"tokenizer.json").is_file())
+    offset = int(beside is not None and (beside/TOKENIZER_FILE).is_file())
     values = pretrained.gpt2_values(size, numbers, start=(numbers - 1)*offset)
     pretrained.save_pretrained(out, values, pretrained.gpt2_params(params, offset), beside)
     return f"a GPT-2 of {numbers} tokens"
