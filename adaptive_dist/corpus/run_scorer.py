@@ -53,6 +53,9 @@ def network_arrays(run: Finished) -> dict[str, Any]:
     "The parameters of the weighting network at the end of a run; `UsageError` if it has none."
     state = load_part(run.folder/"checkpoints", "selector")
     if has_network(state): return state["alpha"]
+    if isinstance(state, dict) and "each" in state:
+        raise UsageError(f"{run.folder} has a network for each target, and one alone "
+                         "can travel: export a run without --network-per-target")
     raise UsageError(f"{run.folder}: --method {run.settings['method']} has no weighting network "
                      "that could travel: export a run of classifier, dds, anograd or soba")
 

@@ -35,6 +35,9 @@ class StartConfig:
     from_: str | None = setting(
         None, "model to begin with, in the layout of Hugging Face: a folder, or a name on the hub; "
         "its config.json says its shape; none: random parameters", path=True)
+    residual_dropout: float = setting(
+        0., "dropout of what each block of that model adds to its residual stream (0 to 1)",
+        at_least=0, at_most=.9)
 
     def fingerprint(self) -> dict[str, str]:
         "That of the weights, if any, by the flag that names them; `UsageError` if out of reach."
@@ -111,12 +114,12 @@ def open_adapted(name: str, adapters: AdapterConfig) -> Pretrained:
     return found
 
 # %% ../../nbs/experiments/text_model.ipynb #8ee59561
-def pretrained_model(found: Pretrained, name: str, size: ByteTransformerConfig,
+def pretrained_model(found: Pretrained, start: StartConfig, size: ByteTransformerConfig,
                      adapters: AdapterConfig, numbers: int, offset: int) -> TextModel:
     "A published model; `UsageError` for one that cannot be used with these texts."
-    check_pretrained(found, name, size.length, numbers, offset)
+    check_pretrained(found, str(start.from_), size.length, numbers, offset)
     config = replace(found.config, offset=offset, dtype=size.dtype, remat=size.remat,
-                     attention=size.attention)
+                     attention=size.attention, dropout=start.residual_dropout)
     model = adapted_model(found.module(config), adapters, size.dtype)
     return TextModel(model, partial(load_text_model, found, model),
                      {"model.json": json.dumps(found.values, indent=2).splitlines()})
@@ -129,6 +132,9 @@ def opened_start(start: StartConfig, size: ByteTransformerConfig,
     if adapters.lora_rank:
         raise UsageError(f"--lora-rank {adapters.lora_rank}: adapters are added to a model that "
                          "has learnt something, name one with --from")
+    if start.residual_dropout:
+        raise UsageError(f"--residual-dropout {start.residual_dropout} is of a model taken up with "
+                         "--from: name one, or say --dropout")
     check_byte_transformer(size)
     return None
 
@@ -141,8 +147,7 @@ def text_model(start: StartConfig, size: ByteTransformerConfig, adapters: Adapte
     opened. Raises `UsageError` for a model that cannot be.
     """
     found = found or opened_start(start, size, adapters)
-    if found and start.from_:
-        return pretrained_model(found, start.from_, size, adapters, numbers, offset)
+    if found: return pretrained_model(found, start, size, adapters, numbers, offset)
     return TextModel(ByteTransformer(size, numbers))
 
 # %% ../../nbs/experiments/text_model.ipynb #b101df84

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from ..config.plugins import all_names, load_named
-from ..data.split import Split
+from ..data.split import Split, Target
 from ..method.contrast import Judge
 from ..method.problem import Batch, Task
 from ..method.selector import Selector
@@ -28,11 +28,13 @@ class SelectorInputs(NamedTuple):
     - `example`: one generic row, as a batch
     - `judge(width)`: a small model for the task's examples, of a size in channels, to choose with;
       `None` if the task brings no such model
+    - `targets`: the specific sets, if there are several
     """
     task: Task
     weighting: Weighting
     example: Batch
     judge: Callable[[int], Judge] | None = None
+    targets: tuple[Target, ...] = ()
 
 # %% ../../nbs/train/methods.ipynb #m0000004
 class Preparation(NamedTuple):
