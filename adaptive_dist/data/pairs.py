@@ -38,15 +38,15 @@ from .vocabulary import Vocabulary
 @dataclass(frozen=True)
 class CleaningConfig:
     "What is left out of the generic pairs; pairs with an empty side always are."
-    drop_copied: bool = setting(True, "leave out pairs whose sides are the same")
-    drop_duplicates: bool = setting(True, "leave out pairs whose source was there before")
+    drop_copied: bool = setting(True, "leave out pairs whose two sides are identical")
+    drop_duplicates: bool = setting(True, "leave out pairs whose source side has occurred before")
     drop_long: bool = setting(
-        True, "leave out pairs with a side that is longer than --length; otherwise it is cut")
+        True, "leave out pairs with a side longer than --length; otherwise it is cut")
     longest_ratio: float | None = setting(
         3., "largest ratio of the sides' lengths, ten characters added to both (ratio); none: any",
         at_least=1)
     script: str | None = setting(
-        "LATIN", "script that most letters of both sides are in (its name in Unicode); none: any")
+        "LATIN", "script of most letters on both sides (its name in Unicode); none: any")
 
 # %% ../../nbs/data/pairs.ipynb #b5f19d01
 @dataclass(frozen=True)

@@ -64,13 +64,13 @@ class DataConfig(ComparedConfig):
         None, "tokenizer.json, a folder with one, or a model of the hub that has one (path or "
         "name); none: bytes, or a --vocabulary", path=True)
     vocabulary: int | None = setting(
-        None, "tokens of a tokenizer that is made from the generic text (count); none: bytes, or a "
+        None, "size of a tokenizer made from the generic text (tokens); none: bytes, or a "
         "--tokenizer", at_least=257, at_most=2**20)
     workers: int = setting(
-        0, "processes that read files, one file each, beside the one that writes (count)",
+        0, "processes that read files, one file each, in addition to the one that writes (count)",
         affects_result=False, at_least=0)
     text_column: str = setting(
-        "text", "column that holds the text (name; outer.inner for one within another)")
+        "text", "column that holds the text (name; outer.inner for a nested one)")
     label_column: str = setting("label", "column that holds the domain label (name)")
 
     @property

@@ -219,8 +219,11 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
+    "sama": dict(ema_decay=.98),
+    "mates": dict(ema_decay=.98, stage=250, look=60),
     "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768),
-    "online_cds": dict(judge_width=64)}
+    "online_cds": dict(judge_width=64),
+    "greats": dict(judge_width=64)}
 _reduced = change(
     LMConfig(method_defaults=_methods),
     layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32",

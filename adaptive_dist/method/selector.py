@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Learn', 'Carry', 'AlgorithmStep', 'Selector', 'check_counts', 'check_size', 'stateless', 'uniform_rows', 'uniform',
-           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'at_intervals', 'told',
-           'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo', 'algorithm_keys',
-           'descend', 'algorithm_step', 'make_step']
+           'with_uniform', 'SelectorState', 'SelectorInfo', 'correlation', 'make_learn', 'learn_when', 'at_intervals',
+           'told', 'adaptive', 'dds', 'anograd', 'soba', 'AlgorithmState', 'algorithm_init', 'AlgorithmInfo',
+           'algorithm_keys', 'descend', 'algorithm_step', 'make_step']
 
 # %% ../../nbs/method/selector.ipynb #daf1fba0
 from collections.abc import Callable
@@ -15,12 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray
 
 from . import filtering, problem, rules
 from .filtering import Filter, Selection
 from .problem import Batch, Params, Task, batch_rows, rows
-from .rules import Equation, Losses, Objective, Rule
+from .rules import Equation, Losses, Objective, Precondition, Rule
+from .sama import sensitivity
 from .weighting import Alpha, Weighting, init_weighting, relative_entropy
 
 # %% ../../nbs/method/selector.ipynb #a3a6be61
@@ -39,6 +40,8 @@ class Selector(NamedTuple):
     - `name`: what results call it
     - `direction(state, g_s, g_w) -> u`, `equation`: as of a [rule](rules.ipynb), for
       [probes](probes.ipynb); `None` where there is no direction
+    - `through(precondition) -> update`: an update that may pass directions through the model's
+      optimizer, in place of `update`; `None` where it would make no difference
     """
     init: Callable[[PRNGKeyArray, Params, Batch], Any]
     select: Callable[[Any, PRNGKeyArray, Batch], Selection]
@@ -48,6 +51,7 @@ class Selector(NamedTuple):
     name: str = "custom"
     direction: Callable[[Any, Params, Params], Params] | None = None
     equation: Equation | None = None
+    through: Callable[[Precondition], Callable[..., tuple[Any, Any]]] | None = None
 
 # %% ../../nbs/method/selector.ipynb #4e6f659f
 def check_counts(**counts: int) -> None:
@@ -155,7 +159,8 @@ Learn = Callable[[SelectorState, PRNGKeyArray, Params, Batch, Batch],
 
 def make_learn(task: Task, weighting: Weighting, rule: Rule,
                optimizer: optax.GradientTransformation, generic_rows: int,
-               objective: Objective = rules.weighted_alignment) -> Learn:
+               objective: Objective = rules.weighted_alignment,
+               precondition: Precondition = rules.unchanged) -> Learn:
     "Lines 3 and 5: an update of the weighting network by a rule, from `generic_rows` uniform rows."
     def learn(state: SelectorState, key: PRNGKeyArray, params: Params, big_batch: Batch,
               specific_batch: Batch) -> tuple[SelectorState, SelectorInfo]:
@@ -170,8 +175,8 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
             return task.specific(problem.merge_params(p, carried), specific_batch, for_specific)
 
         scores, pull_back = jax.vjp(lambda alpha: weighting.score(alpha, batch), state.alpha)
-        judged = rule.judge(state.rule, learnable, Losses(generic, specific, scores))
-        alignments, rule_state, rule_info = judged
+        losses = Losses(generic, specific, scores, precondition)
+        alignments, rule_state, rule_info = rule.judge(state.rule, learnable, losses)
         gradient, = pull_back(jax.grad(objective)(scores, alignments))
         updates, opt_state = optimizer.update(gradient, state.optimizer, state.alpha)
         info = SelectorInfo(relative_entropy(scores), correlation(scores, -alignments),
@@ -180,13 +185,9 @@ def make_learn(task: Task, weighting: Weighting, rule: Rule,
         return SelectorState(alpha, opt_state, rule_state, state.step + 1), info
     return learn
 
-# %% ../../nbs/method/selector.ipynb #75b44a33
-def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
-    """Learn at the first of every `update_every` updates; at the others count, and see nothing.
-
-    The first `start` updates learn nothing either.
-    """
-    if update_every == 1 and not start: return learn
+# %% ../../nbs/method/selector.ipynb #c74025ed
+def learn_when(learn: Learn, is_time: Callable[[Int[Array, ""]], Bool[Array, ""]]) -> Learn:
+    "Learn in the updates whose number `is_time` wants; in the others count, and see nothing."
     def update(state: SelectorState, key: PRNGKeyArray, params: Params, big_batch: Batch,
                specific_batch: Batch) -> tuple[SelectorState, SelectorInfo]:
         def now(state: SelectorState) -> tuple[SelectorState, SelectorInfo]:
@@ -195,9 +196,18 @@ def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
             _, info = jax.eval_shape(now, state)
             unseen = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan, x.dtype), info)
             return state._replace(step=state.step + 1), unseen
-        is_time = (state.step >= start) & ((state.step - start) % update_every == 0)
-        return jax.lax.cond(is_time, now, skip, state)
+        return jax.lax.cond(is_time(state.step), now, skip, state)
     return update
+
+# %% ../../nbs/method/selector.ipynb #75b44a33
+def at_intervals(learn: Learn, update_every: int, start: int = 0) -> Learn:
+    """Learn at the first of every `update_every` updates; at the others count, and see nothing.
+
+    The first `start` updates learn nothing either.
+    """
+    if update_every == 1 and not start: return learn
+    return learn_when(
+        learn, lambda step: (step >= start) & ((step - start) % update_every == 0))
 
 # %% ../../nbs/method/selector.ipynb #d9c1b71e
 def told(rule: Rule, update_every: int) -> dict[str, Any]:
@@ -249,8 +259,12 @@ def adaptive(
     def score(state: SelectorState, batch: Batch) -> Float[Array, " batch"]:
         return weighting.score(state.alpha, batch)
 
-    learn = make_learn(task, weighting, rule, optimizer, generic_rows, objective)
-    return Selector(init, select, at_intervals(learn, update_every, start), score,
+    def through(precondition: Precondition) -> Learn:
+        learn = make_learn(
+            task, weighting, rule, optimizer, generic_rows, objective, precondition)
+        return at_intervals(learn, update_every, start)
+
+    return Selector(init, select, through(rules.unchanged), score, through=through,
                     network=lambda state: state.alpha, **told(rule, update_every))
 
 # %% ../../nbs/method/selector.ipynb #57aaec4a
@@ -377,7 +391,8 @@ def algorithm_step(task: Task, selector: Selector,
                    optimizer: optax.GradientTransformation) -> AlgorithmStep:
     """Algorithm 1: `step(state, key, big_batch, specific_batch) -> (state, info)`, a pure function.
 
-    Only leaves with a gradient are differentiated and moved; the optimizer sees no others. Raises
+    Only leaves with a gradient are differentiated and moved; the optimizer sees no others. A
+    selector that looks through the optimizer is shown the step that was just made. Raises
     `ValueError` for a loss that is not one number per example. Source: Grangier et al. 2024.
     """
     def step(state: Carry, key: PRNGKeyArray, big_batch: Batch,
@@ -388,10 +403,13 @@ def algorithm_step(task: Task, selector: Selector,
         batch = rows(big_batch, picked)
         problem.check_loss("generic", task.generic, params, batch)
         def loss(p: Params) -> Float[Array, ""]: return weights @ task.generic(p, batch, for_loss)
-        params, opt_state, value, gradient = descend(loss, params, opt_state, optimizer)
-        selector_state, info = selector.update(
-            selector_state, for_update, params, big_batch, specific_batch)
-        new = AlgorithmState(params, opt_state, selector_state)
+        moved, new_opt_state, value, gradient = descend(loss, params, opt_state, optimizer)
+        update = selector.update
+        if selector.through:
+            update = selector.through(sensitivity(optimizer, params, opt_state, gradient))
+        selector_state, info = update(
+            selector_state, for_update, moved, big_batch, specific_batch)
+        new = AlgorithmState(moved, new_opt_state, selector_state)
         return new, AlgorithmInfo(value, optax.tree.norm(gradient), picked, info)
     return step
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..config.plugins import all_names, load_named
 from ..data.split import Split, Target
+from ..method.check.estimates import ExampleLoss
 from ..method.contrast import Judge
 from ..method.problem import Batch, Task
 from ..method.selector import Selector
@@ -28,12 +29,15 @@ class SelectorInputs(NamedTuple):
     - `example`: one generic row, as a batch
     - `judge(width)`: a small model for the task's examples, of a size in channels, to choose with;
       `None` if the task brings no such model
+    - `example_loss(params, batch)`: generic losses without dropout, each of which does not depend
+      on the other rows; `None`: as in `task`
     - `targets`: the specific sets, if there are several
     """
     task: Task
     weighting: Weighting
     example: Batch
     judge: Callable[[int], Judge] | None = None
+    example_loss: ExampleLoss | None = None
     targets: tuple[Target, ...] = ()
 
 # %% ../../nbs/train/methods.ipynb #m0000004
@@ -107,9 +111,12 @@ METHODS: Mapping[str, str] = {
     "cds": "adaptive_dist.train.contrastive:CDS",
     "scored": "adaptive_dist.train.scored:SCORED",
     "online_cds": "adaptive_dist.train.contrast_method:ONLINE_CDS",
+    "greats": "adaptive_dist.train.greats_method:GREATS",
     "dds": "adaptive_dist.train.rule_methods:DDS",
     "anograd": "adaptive_dist.train.rule_methods:ANOGRAD",
     "soba": "adaptive_dist.train.rule_methods:SOBA",
+    "sama": "adaptive_dist.train.rule_methods:SAMA",
+    "mates": "adaptive_dist.train.rule_methods:MATES",
     "cg": "adaptive_dist.train.rule_methods:CG",
     "neumann": "adaptive_dist.train.rule_methods:NEUMANN",
     "replay": "adaptive_dist.train.reference_methods:REPLAY",
