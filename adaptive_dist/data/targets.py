@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Integer
 from ..config.errors import UsageError
 from .readers import Batches, evenly_spaced, spaced_numbers
 from .split import Split, Target
-from .table import Part, Rows
+from .table import Rows
 
 # %% ../../nbs/data/targets.ipynb #bbbd2c64
 WEIGHTED = re.compile(r"(.+)=(\d+\.?\d*|\.\d+)")
@@ -172,7 +172,7 @@ def in_proportion(of: Integer[np.ndarray, " rows"], count: int,
     return np.concatenate(found)
 
 # %% ../../nbs/data/targets.ipynb #df636aef
-def as_weighted(data: Split, part: Part) -> Part:
+def as_weighted(data: Split, part: Rows) -> Rows:
     "Specific rows of a split: all, or of several targets those that stand in proportion."
     if not data.targets: return part
     of = part["target"]

@@ -42,7 +42,7 @@ class FineTuningConfig:
         at_least=1)
 
 # %% ../../nbs/train/fine_tuning.ipynb #344b0c82
-def _advance(step: Step) -> Callable[[TrainState, Batch, Params], TrainState]:
+def _advance(step: Step) -> Callable[..., TrainState]:
     """`advance(state, batches, carried)`: a step on each of the batches; reuses the state's buffers.
 
     The state has the parameters that have a gradient; `carried` are the others, and stay.
