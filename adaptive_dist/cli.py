@@ -24,7 +24,8 @@ from .config.errors import UsageError, missing_extra
 
 # %% ../nbs/cli.ipynb #c0000101
 TASK_COMMANDS = ("run", "check", "compare")
-COMMANDS = ("report", "score", "select", "export", "translate", "weights", "bench", "demo")
+COMMANDS = ("report", "score", "select", "tokenise", "export", "translate", "weights", "bench",
+            "demo")
 
 # %% ../nbs/cli.ipynb #99be2c37
 def main_parser() -> Parser:
@@ -35,10 +36,11 @@ def main_parser() -> Parser:
     parser.add_argument("command", choices=[*TASK_COMMANDS, *COMMANDS], help=(
         "run TASK: train with one method; check TASK: will it help?; compare TASK: methods, "
         "targets and seeds; report RUN...: what was picked; score RUN: write scores to a file; "
-        "select SOURCE: choose records of a corpus for a target; export RUN: a scorer that works "
-        "without the run; translate RUN: translate lines with a run's model; weights RUN: write "
-        "its model for other programs; bench: what a step of each method costs; demo: uniform "
-        "sampling, the classifier and the cascade side by side"))
+        "select SOURCE: choose records of a corpus for a target; tokenise SOURCE: write its "
+        "tokens; export RUN: a scorer that works without the run; translate RUN: translate lines "
+        "with a run's model; weights RUN: write its model for other programs; bench: what a step "
+        "of each method costs; demo: uniform sampling, the classifier and the cascade side by "
+        "side"))
     return parser
 
 # %% ../nbs/cli.ipynb #c0000103

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 'losses_in_words', 'unnamed_target', 'notes_on',
-           'run_command', 'check_command', 'report_command', 'corpus_settings', 'not_yet', 'score_parser',
-           'score_command', 'select_command', 'export_command', 'variant_hint', 'targets_of', 'add_study', 'add_grid',
-           'compare_parser', 'compare_command', 'make_parent', 'bench_settings', 'bench_command', 'demo_command',
-           'translate_lines', 'translate_command', 'stage_params', 'weights_command']
+           'run_command', 'check_command', 'report_command', 'pass_settings', 'scoring_settings', 'not_yet',
+           'score_parser', 'score_command', 'select_command', 'tokenise_command', 'export_command', 'variant_hint',
+           'targets_of', 'add_study', 'add_grid', 'compare_parser', 'compare_command', 'make_parent', 'bench_settings',
+           'bench_command', 'demo_command', 'translate_lines', 'translate_command', 'stage_params', 'weights_command']
 
 # %% ../nbs/commands.ipynb #k0000003
 import itertools
@@ -157,16 +157,22 @@ def report_command(argv: Sequence[str]) -> None:
     print(f"report: {out}{note}")
 
 # %% ../nbs/commands.ipynb #7eb7375c
-def corpus_settings(parser: Parser, preset: Any, method: str,
-                    argv: Sequence[str]) -> tuple[Any, Any, dict[str, Any]]:
-    "What flags say of records and of what scores them, of the division, and the values of all."
+def pass_settings(parser: Parser, preset: Any, argv: Sequence[str],
+                  without: Sequence[str] = ()) -> tuple[Any, Any, dict[str, Any]]:
+    "What flags say of a pass over a corpus, of its division, and the values of all."
     from adaptive_dist.corpus.cluster import ClusterConfig
-    from adaptive_dist.corpus.plan import named_method
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     add_settings(parser, ClusterConfig())
-    config = change(preset, **named_method(method))
-    config, arguments = parse_settings(parser, config, argv, without=("scorer", "scored_by"))
+    config, arguments = parse_settings(parser, preset, argv, without=without)
     return config, from_arguments(ClusterConfig(), arguments), arguments
+
+# %% ../nbs/commands.ipynb #d0dd415f
+def scoring_settings(parser: Parser, preset: Any, method: str,
+                     argv: Sequence[str]) -> tuple[Any, Any, dict[str, Any]]:
+    "The same of a pass in which a method gives scores, with the settings that it has of its own."
+    from adaptive_dist.corpus.plan import named_method
+    named = change(preset, **named_method(method))
+    return pass_settings(parser, named, argv, without=("scorer", "scored_by"))
 
 # %% ../nbs/commands.ipynb #1e1df4e1
 def not_yet(cluster: Any, out: Path) -> str:
@@ -174,8 +180,8 @@ def not_yet(cluster: Any, out: Path) -> str:
     if cluster.task is None:
         return (f"{cluster.tasks} tasks are with {cluster.executor}: when they have ended, the "
                 f"same command writes {out}")
-    return (f"task {cluster.task} of {cluster.tasks} has its scores: when all have, the same "
-            f"command without --task writes {out}")
+    return (f"task {cluster.task} of {cluster.tasks} has ended: when all have, the same command "
+            f"without --task writes {out}")
 
 # %% ../nbs/commands.ipynb #599d2471
 def score_parser() -> Parser:
@@ -199,7 +205,7 @@ def score_command(argv: Sequence[str]) -> None:
     from adaptive_dist.corpus import run_scorer, select
     from adaptive_dist.corpus.plan import ScoringConfig, named_method
     first = argv[0] if argv and not argv[0].startswith("-") else "ngram"
-    config, cluster, given = corpus_settings(score_parser(), ScoringConfig(), first, argv)
+    config, cluster, given = scoring_settings(score_parser(), ScoringConfig(), first, argv)
     by, out, data, text = (given[name] for name in ("by", "out", "data", "text"))
     count: int | None
     if data is None and run_scorer.is_scorer(by):
@@ -225,10 +231,23 @@ def select_command(argv: Sequence[str]) -> None:
     parser.add_argument("source", help="text to select from, named as for --generic")
     parser.add_argument("--out", type=path_argument, default=Path("picked.parquet"), help=(
         "file to write: .parquet, .arrow, .jsonl, .jsonl.zst or .jsonl.gz [picked.parquet]"))
-    config, cluster, given = corpus_settings(parser, choice.SelectConfig(), method, argv)
+    config, cluster, given = scoring_settings(parser, choice.SelectConfig(), method, argv)
     command = shlex.join(["adaptive-dist", "select", *argv])
     found = select.select_records(given["source"], config, given["out"], cluster, command,
                                   not given["quiet"])
+    print(found or not_yet(cluster, given["out"]))
+
+# %% ../nbs/commands.ipynb #de58982d
+def tokenise_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist tokenise SOURCE --tokenizer T`: every record's tokens, in Parquet files."
+    from adaptive_dist.corpus import tokenise
+    parser = Parser("adaptive-dist tokenise", allow_abbrev=False, description=(
+        "Write the tokens of every record of a corpus to Parquet files with id and tokens."))
+    parser.add_argument("source", help="text to tokenise, as --generic takes it")
+    parser.add_argument("--out", type=path_argument, default=Path("tokens"),
+                        help="folder of the files [tokens]")
+    config, cluster, given = pass_settings(parser, tokenise.TokeniseConfig(), argv)
+    found = tokenise.tokenise(given["source"], config, given["out"], cluster, not given["quiet"])
     print(found or not_yet(cluster, given["out"]))
 
 # %% ../nbs/commands.ipynb #31542f37

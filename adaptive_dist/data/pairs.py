@@ -32,7 +32,7 @@ from .leaks import ComparedConfig
 from .places import nonempty
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
-from .vocabulary import Vocabulary
+from .vocabulary import VOCABULARY_FILE, Vocabulary
 
 # %% ../../nbs/data/pairs.ipynb #05a3ac5d
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def write_pairs(writer: SplitWriter, config: PairsConfig, parts: SpecificParts,
     first = list(islice(kept, config.vocabulary_pairs))
     texts = (text for pair in first if side(pair) == "generic" for text in pair[:2])
     vocabulary = Vocabulary.train(texts, config.vocabulary)
-    vocabulary.save(writer.folder/"vocabulary.json")
+    vocabulary.save(writer.folder/VOCABULARY_FILE)
     rows = RowWriter(writer, vocabulary, config.cleaning.drop_long, side, account)
     for name, part in parts._asdict().items():
         rows.write(part, f"specific_{name}")
@@ -300,5 +300,5 @@ def prepare_pairs(config: PairsConfig, length: int) -> tuple[Split, Vocabulary, 
     assert folder
     found = json.loads((folder/"specific_test.json").read_text(encoding="utf-8"))
     data = data._replace(specific_train=data.specific_train[:config.specific_size])
-    vocabulary = Vocabulary.load(folder/"vocabulary.json")
+    vocabulary = Vocabulary.load(folder/VOCABULARY_FILE)
     return data, vocabulary, [Pair(*pair) for pair in found]

@@ -71,9 +71,9 @@ class Split(NamedTuple):
     def ids(self, part: str, rows: Some) -> list[str]:
         "By what some rows of a part are found again in their source; numbers if nobody said."
         found = getattr(self, part)
-        if isinstance(found, Table): return found.ids(rows)
-        if self.folder: return Table(self.folder/part, row_kind([])).ids(rows)
-        return [str(k) for k in np.arange(len(found))[rows]]
+        if isinstance(found, Rows) and self.folder:  # in memory now, as a part was written
+            found = Table(self.folder/part, row_kind([]))
+        return found.ids(rows)
 
 # %% ../../nbs/data/split.ipynb #22b490e1
 def canonical(text: str) -> str:

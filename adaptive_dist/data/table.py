@@ -37,6 +37,10 @@ class Rows:
         if isinstance(at, str): return self.columns[at]
         return Rows(**{name: values[at] for name, values in self.columns.items()})
 
+    def ids(self, at: Some) -> list[str]:
+        "The numbers of some rows: rows in memory have no other ids."
+        return [str(k) for k in np.arange(len(self))[at]]
+
 # %% ../../nbs/data/table.ipynb #0872b6fc
 SHARD = 2**20     # rows of a shard
 BATCH = 2**23     # bytes of rows that are written at once

@@ -6,7 +6,8 @@
 __all__ = ['PAIR_SHINGLING', 'MT_PRESETS', 'MT_TARGETS', 'MT_STUDIES', 'MT', 'pair_loss_of', 'mt_task', 'PairWeightingConfig',
            'sides', 'pair_weighting', 'DecodingConfig', 'scores', 'translations', 'subword_loss', 'MTConfig',
            'make_model', 'mt_components', 'judge_translations', 'run_files', 'with_translations',
-           'without_leaked_pairs', 'build_mt', 'synthetic_mt', 'Translator', 'run_config', 'translator', 'side_by_side']
+           'without_leaked_pairs', 'build_mt', 'synthetic_mt', 'pairs_elsewhere', 'Translator', 'run_config',
+           'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
 from collections.abc import Callable, Mapping, Sequence
@@ -26,12 +27,13 @@ from ..data.leaks import Shingling, without_near_duplicates
 from ..data.pairs import PairsConfig, prepare_pairs
 from ..data.split import Split
 from ..data.table import Rows
-from ..data.vocabulary import Vocabulary
+from ..data.vocabulary import VOCABULARY_FILE, Vocabulary
 from ..method import weighting as weightings
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models import encoder_decoder
 from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
 from ..train.experiment import Experiment
@@ -175,7 +177,7 @@ def judge_translations(config: MTConfig, vocabulary: Vocabulary,
 # %% ../../nbs/experiments/mt.ipynb #649fdf53
 def run_files(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> dict[str, list[str]]:
     "Lines of the files that a run's folder gets: the translated pairs, and the vocabulary."
-    files = {"vocabulary.json": [vocabulary.tokenizer.to_str()]}
+    files = {VOCABULARY_FILE: [vocabulary.tokenizer.to_str()]}
     if not pairs: return files
     return {"sources.txt": [pair.source for pair in pairs],
             "references.txt": [pair.target for pair in pairs], **files}
@@ -273,10 +275,19 @@ MT_STUDIES: Mapping[str, Study] = {
     "downsampling": Study("big batch divided by batch", f"uniform,{_ratios}", ("mercurial",)),
 }
 
+# %% ../../nbs/experiments/mt.ipynb #f438b3c4
+def pairs_elsewhere(config: MTConfig) -> TextNetwork:
+    "How the weighting network reads pairs, as `sides` numbers them."
+    own = config.weighting
+    encoding = {"kind": "pairs", "sides": own.weighting_sides, "length": config.model.length,
+                "offset": config.data.vocabulary}
+    return TextNetwork(own.weighting_network, encoding, VOCABULARY_FILE, reads="pairs")
+
 # %% ../../nbs/experiments/mt.ipynb #t0000101
 MT = TaskSpec(
     "mt", MT_PRESETS, build_mt, "nats per subword", MT_TARGETS, MT_STUDIES,
-    {"bleu": "BLEU, 0 to 100", "chrf": "chrF, 0 to 100"}, build_synthetic=synthetic_mt)
+    {"bleu": "BLEU, 0 to 100", "chrf": "chrF, 0 to 100"}, build_synthetic=synthetic_mt,
+    text_network=pairs_elsewhere)
 
 # %% ../../nbs/experiments/mt.ipynb #5a9925f3
 class Translator(NamedTuple):
@@ -330,7 +341,7 @@ def translator(folder: Path, stage: str | None = None, **changes: Any) -> Transl
     experiment = synthetic_mt(config)
     params = (restore_tuned(folder, experiment) if tuned and stage != "trained"
               else restore(folder, experiment).params)
-    return Translator(config, make_model(config), params, Vocabulary.load(folder/"vocabulary.json"))
+    return Translator(config, make_model(config), params, Vocabulary.load(folder/VOCABULARY_FILE))
 
 # %% ../../nbs/experiments/mt.ipynb #41c1d59c
 def side_by_side(runs: Mapping[str, Path]) -> list[dict[str, Any]]:

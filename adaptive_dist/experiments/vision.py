@@ -7,7 +7,7 @@ __all__ = ['VISION_PRESETS', 'VISION_TARGETS', 'VISION_STUDIES', 'VISION', 'clas
            'classification_loss', 'loss_of_kind', 'vision_task', 'held_out_pair_loss', 'held_out_classification',
            'PictureWeightingConfig', 'convolved', 'image_cnn', 'added', 'picture_weighting', 'VisionConfig',
            'check_contrastive', 'check_sizes', 'check_fit', 'loss_among', 'vision_components', 'build_vision',
-           'random_rows', 'synthetic_vision']
+           'random_rows', 'synthetic_vision', 'captions_elsewhere']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
 from collections.abc import Callable, Mapping
@@ -30,6 +30,7 @@ from ..method.problem import Batch, LossFn, Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
 from ..models import towers
 from ..models.towers import Images, Towers, TowersConfig
+from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble
 from ..train.distributed import bounded_device_get
 from ..train.experiment import Experiment
@@ -339,7 +340,17 @@ VISION_STUDIES: Mapping[str, Study] = {
                     "uniform+text=bag_of_bytes,soba+text=bag_of_bytes", ("openmoji",)),
 }
 
+# %% ../../nbs/experiments/vision.ipynb #fa346428
+def captions_elsewhere(config: VisionConfig) -> TextNetwork:
+    "How the weighting network reads captions; `UsageError` for one that looks at pictures."
+    seen = config.weighting.weighting_network
+    if seen != "caption":
+        raise UsageError(f"its weighting network looks at pictures (--weighting-network {seen}), "
+                         "and only one of captions travels")
+    encoding = {"kind": "bytes", "length": config.data.caption_length}
+    return TextNetwork("bag_of_tokens", encoding, reads="images", pieces="first")
+
 # %% ../../nbs/experiments/vision.ipynb #i0000101
 VISION = TaskSpec(
     "vision", VISION_PRESETS, build_vision, "nats", VISION_TARGETS, VISION_STUDIES,
-    {"accuracy": "percent"}, build_synthetic=synthetic_vision)
+    {"accuracy": "percent"}, build_synthetic=synthetic_vision, text_network=captions_elsewhere)

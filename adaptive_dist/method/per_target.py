@@ -67,9 +67,9 @@ def per_target(
         return jnp.stack([one.score(own, batch) for one, own in both if one.score])
 
     def init(key: PRNGKeyArray, params: Params, example_batch: Batch) -> PerTargetState:
-        keys = jax.random.split(key, len(selectors))
-        states = (one.init(k, params, example_batch) for one, k in zip(selectors, keys, strict=True))
-        return PerTargetState(tuple(states), jnp.zeros(len(selectors)))
+        both = zip(selectors, jax.random.split(key, len(selectors)), strict=True)
+        states = tuple(one.init(own, params, example_batch) for one, own in both)
+        return PerTargetState(states, jnp.zeros(len(selectors)))
 
     def select(state: PerTargetState, key: PRNGKeyArray, big_batch: Batch) -> Selection:
         check_size(big_batch, batch_size)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..scorers.exported import TextNetwork
 from .experiment import Experiment
 
 # %% ../../nbs/train/task.ipynb #t0000005
@@ -42,9 +43,9 @@ class TaskSpec(NamedTuple):
     - `costs`: variants that `bench` compares
     - `save_model(config, params, out, run, merge)`: writes a model to `out` in a layout that other
       programs read, its adapters merged if asked for, and says what it is; `run` is its folder
-    - `text_network(config)`: the kind of the weighting network, the bytes of a piece or its tokens,
-      and the file of a run's folder with the tokenizer of the latter, where examples are pieces of
-      text, so that the network can score texts [elsewhere](../scorers/exported.ipynb)
+    - `text_network(config)`: how the weighting network reads texts, so that it can score them
+      [elsewhere](../scorers/exported.ipynb); `UsageError` for one that reads something else
+    - `text_judge(config)`: the same of the small judges of `online_cds`
     """
     name: str
     presets: Mapping[str, Any]
@@ -58,7 +59,8 @@ class TaskSpec(NamedTuple):
     build_synthetic: Callable[[Any], Experiment] | None = None
     costs: str = "uniform,mixing,classifier,dds,anograd,soba"
     save_model: Callable[[Any, Any, Path, Path, bool], str] | None = None
-    text_network: Callable[[Any], tuple[str, int, str | None]] | None = None
+    text_network: Callable[[Any], TextNetwork] | None = None
+    text_judge: Callable[[Any], TextNetwork] | None = None
 
     def preset(self, name: str | None = None) -> tuple[str, Any]:
         "The name and the configuration of a preset; the default one if none is named."

@@ -105,7 +105,7 @@ def test_each_target_has_a_network(two: Any, tmp_path: Path, capsys: Any) -> Non
     assert main(shlex.split(f"score '{tmp_path}/dds' --out '{tmp_path}/scores.parquet'")) == 0
     capsys.readouterr()
     assert main(shlex.split(f"export '{tmp_path}/dds' --out '{tmp_path}/scorer'")) == 2
-    assert "a network for each target, and one alone can travel" in capsys.readouterr().err
+    assert "each target has a network of its own" in capsys.readouterr().err
     with pytest.raises(UsageError, match="needs several targets"):
         LM.build(change(config, specific=str(tmp_path/"law.txt")))
 
