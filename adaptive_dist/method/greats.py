@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from . import filtering, problem, projection as projections, rules, selector as selectors
+from . import filtering, problem, rules, selector as selectors
 from .check.estimates import ExampleLoss
 from .contrast import Judge, train_judge
 from .filtering import Selection
 from .problem import Batch, Params, Task
-from .projection import Projection, project
+from .projection import Projection, project, random_projection, row_gradients
 from .selector import Selector, check_counts, check_size
 
 # %% ../../nbs/method/greats.ipynb #6fe30e8a
@@ -74,7 +74,7 @@ class Greats(NamedTuple):
     "The parts of `greats`, all given, and the functions of the selector made of them."
     task: Task  # the judge's, if there is one
     batch_size: int
-    example_loss: ExampleLoss
+    example_loss: ExampleLoss | None
     judge: Judge | None
     trainer: optax.GradientTransformation
     rank: int
@@ -84,19 +84,25 @@ class Greats(NamedTuple):
     def init(self, key: PRNGKeyArray, params: Params, example_batch: Batch) -> GreatsState:
         "A projection for the whole of training; nothing is wanted yet."
         for_judge, for_projection = jax.random.split(key)
-        model, opt_state = params, ()
+        model: Params = params
+        opt_state: optax.OptState = ()
         if self.judge is not None:
             model = self.judge.init(for_judge, example_batch)
             opt_state = self.trainer.init(problem.split_params(model)[0])
-        projection = projections.random_projection(for_projection, model, self.rank)
+        projection = random_projection(for_projection, model, self.rank)
         size = sum(len(left)*len(right) for left, right in projection)
         state = GreatsState(model, opt_state, projection, rules.start_average(jnp.zeros(size)),
                             jnp.zeros((), jnp.int32))
         return jax.tree.map(jnp.array, state)  # no buffer twice: states are donated
 
+    def alone(self, params: Params, batch: Batch) -> Float[Array, " batch"]:
+        "Losses by which single rows are judged."
+        if self.example_loss is not None: return self.example_loss(params, batch)
+        return self.task.generic(params, batch, jax.random.key(0))
+
     def gradients(self, state: GreatsState, batch: Batch) -> Float[Array, "batch size"]:
         "The projected gradient of each row."
-        return projections.projected_gradients(self.example_loss, state.model, batch, state.projection)
+        return row_gradients(self.alone, state.model, batch, state.projection)
 
     def wanted(self, state: GreatsState) -> Float[Array, " size"]:
         "The projected specific gradient; zero before there is one."
@@ -153,12 +159,9 @@ def greats(
     check_counts(batch_size=batch_size, rank=rank)
     rules.check_decay(ema_decay)
     if redundancy < 0: raise ValueError(f"redundancy={redundancy!r} must be at least 0")
-    def alone(params: Params, batch: Batch) -> Float[Array, " batch"]:
-        return (task if judge is None else judge.task).generic(params, batch, jax.random.key(0))
-
+    trainer = optax.adam(4e-3) if judge_optimizer is None else judge_optimizer
+    if judge is not None:
+        task, example_loss = judge.task, None
     parts = Greats(
-        task if judge is None else judge.task, batch_size,
-        alone if judge is not None or example_loss is None else example_loss, judge,
-        optax.adam(4e-3) if judge_optimizer is None else judge_optimizer, rank, redundancy,
-        ema_decay)
+        task, batch_size, example_loss, judge, trainer, rank, redundancy, ema_decay)
     return Selector(parts.init, parts.select, parts.update, parts.score)
