@@ -14,6 +14,9 @@ DEV := $(VENV)/dev-$(call key,requirements/demo.txt settings.ini setup.py requir
 # Tests and documentation run on the CPU, offline.
 CPU := JAX_PLATFORMS=cpu HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1
 
+# What is quick spends half of its time in the compiler, which may think less there; slow tests run as users do.
+QUICK := $(CPU) XLA_FLAGS="--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
 BUDGET ?= 900
 ORDER ?= $(shell git rev-parse HEAD 2>/dev/null)
 
@@ -33,8 +36,8 @@ test: lint ## Lint; compare modules, README and notebooks; build the site; run n
 	$(BIN)/python tools/notebooks/check_notebooks.py
 	$(BIN)/python tools/notebooks/readme.py --check
 	$(CPU) $(BIN)/python tools/site/docs.py
-	$(CPU) $(BIN)/nbdev_test --n_workers 2 --do_print
-	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal
+	$(QUICK) $(BIN)/nbdev_test --n_workers 2 --do_print
+	$(QUICK) $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-slow: $(DEV) ## The cells and tests that `make test` leaves out
 	$(CPU) $(BIN)/python -m pytest -n 2 --dist worksteal --only-slow

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from ..data.account import Account, LeftOut
 from ..data.sources import Source
 from .plan import Pass, RecordScorer, ScoreDocuments
@@ -175,13 +176,13 @@ def score_corpus(work: Pass, tasks: int = 1, task: int | None = None,
 
     Raises `UsageError` for what cannot be read or written, and for a task that there is not.
     """
-    from tqdm.auto import tqdm
     check_division(tasks, task)
     count = len(work.parts)
     shares = [*map(Share, range(count))] if task is None else shares_of(task, tasks, count)
     expected = Expected(work.parts[share.part] for share in shares)
     scorer = cache(work.scorer)
-    with tqdm(total=expected.total(), unit=" records", desc="scoring", disable=not progress) as bar:
+    with progress_bar(description="scoring", unit=" records", total=expected.total(),
+                      shown=progress) as bar:
         for number, share in enumerate(shares):
             before = bar.n
             score_left(work, share, scorer, bar.update)

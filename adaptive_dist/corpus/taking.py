@@ -18,6 +18,7 @@ import numpy as np
 
 from ..config.errors import UsageError
 from ..config.files import replacing, write_json
+from ..config.progress import progress_bar
 from ..data.account import LeftOut
 from .choice import Choice, Keyed, SelectConfig, keyed_blocks
 from .picks import FileKind, picked_row
@@ -199,9 +200,8 @@ def gather(taking: Taking, out: Path) -> Tally:
 # %% ../../nbs/corpus/taking.ipynb #680cb69f
 def take_corpus(taking: Taking, progress: bool = True) -> None:
     "The second pass over all parts of a corpus, with a bar."
-    from tqdm.auto import tqdm
     blocks = blocks_of_scores(taking.work.folder, range(len(taking.work.parts)))
     total = sum(rows_of_block(path) for *_, path in blocks)
-    with tqdm(total=total, unit=" records", desc="writing", disable=not progress) as bar:
+    with progress_bar(description="writing", unit=" records", total=total, shown=progress) as bar:
         for part in range(len(taking.work.parts)):
             take_part(taking, part, bar.update)

@@ -24,6 +24,7 @@ from jaxtyping import UInt8
 from upath import UPath
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from ..config.settings import result_settings, setting
 from .account import Account, LeftOut
 from .cache import ReadingConfig, accounted, cache_root, cached, digest
@@ -299,14 +300,13 @@ def write_classes(writer: SplitWriter, config: ImageDataConfig, account: Account
 def write_generic_pictures(writer: SplitWriter, config: ImageDataConfig, classes: Classes,
                            account: Account) -> None:
     "Write the generic parts, without what the classes hold, and nothing twice."
-    from tqdm.auto import tqdm
     c, recent = config, Recent()
     def wanted(found: Iterable[Example]) -> Iterator[Example | LeftOut]:
         for example in found:
             held_out = example.concept and example.concept in classes.held_out
             yield LeftOut(example.id, "shows a held-out concept") if held_out else example
     found = examples(c.generic, c.columns, c.generic_limit, c.id_column, account)
-    shown = wanted(iter(tqdm(found, unit=" pictures", desc="preparing", delay=10)))
+    shown = wanted(iter(progress_bar(found, description="preparing", unit=" pictures", delay=10)))
     for example, image in decoded(account.kept(shown), c.image_size, c.workers, account):
         key, id = image_hash(image), example.id or example.name
         why = why_known(key, classes.hashes, recent)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from ..config.settings import result_settings, setting
 from . import split as splitting
 from .account import Account, LeftOut
@@ -256,13 +257,12 @@ CLEANING = "--script, --longest-ratio, --no-drop-long"  # what takes out most pa
 
 def write_pair_parts(folder: Path, config: PairsConfig, length: int) -> None:
     "Read all sources once; write vocabulary, parts, test texts and `meta.json` to a folder."
-    from tqdm.auto import tqdm
     generic, specific = (Account(name, config.skip_bad_rows, folder/"left_out.jsonl")
                          for name in ("generic", "specific"))
     parts = specific_parts(config, specific)
     held = {text_key(pair.source) for part in parts for pair in part}
     found = pairs(config.generic, config, config.generic_limit, generic)
-    shown = iter(tqdm(found, unit=" pairs", desc="preparing", delay=10))
+    shown = iter(progress_bar(found, description="preparing", unit=" pairs", delay=10))
     kept = cleaned(shown, config.cleaning, held, generic)
     columns = [("source", "<u2", (length,)), ("target", "<u2", (length,))]
     with SplitWriter(folder, columns, config.generic_test) as writer:

@@ -20,6 +20,7 @@ from jaxtyping import Float32
 
 from ..config.errors import UsageError
 from ..config.files import locked, write_json
+from ..config.progress import progress_bar
 
 # %% ../../nbs/data/scores.ipynb #4ed2c6a9
 def cannot_keep(path: Path, error: OSError) -> UsageError:
@@ -97,12 +98,12 @@ def kept_scores(folder: Path, name: str, count: int, make: Callable[[], Score],
     `block` examples, and with `progress` a bar counts them. Raises `UsageError` if they cannot be
     written, or are another number.
     """
-    from tqdm.auto import tqdm
     path, times = folder/name, folder/f"{name}.json"
     with locked(folder/"lock"):
         if not path.exists():
             with adding_seconds(times):
                 score = make()
-                with tqdm(total=count, unit="example", desc="scores", disable=not progress) as bar:
+                with progress_bar(description="scores", unit="example", total=count,
+                                  shown=progress) as bar:
                     append_scores(path, count, score, block, bar.update)
     return Scores(mapped_scores(path, count), kept_seconds(times))

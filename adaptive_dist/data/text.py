@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from ..config.settings import result_settings, setting
 from . import split as splitting
 from .account import Account, LeftOut
@@ -272,7 +273,6 @@ def text_tokens(config: DataConfig, specific: set[int]) -> Tokens:
 def write_generic_text(writer: SplitWriter, config: DataConfig, length: int, tokens: Tokens,
                        account: Account, specific: set[int]) -> None:
     "Write the generic parts, without what is `specific`, and nothing twice."
-    from tqdm.auto import tqdm
     c, source, recent = config, parse_source(config.generic, "text"), Recent()
     work = functools.partial(cut_blocks, columns=c.columns, length=length, seed=c.split_seed + 1,
                              tokens=tokens)
@@ -281,7 +281,7 @@ def write_generic_text(writer: SplitWriter, config: DataConfig, length: int, tok
     found = account.kept(chain.from_iterable(blocks))
     none = f"{c.generic} holds no text: name another source"
     some = nonempty(islice(found, c.generic_limit), none)
-    for item in tqdm(some, unit=" documents", desc="preparing", delay=10):
+    for item in progress_bar(some, description="preparing", unit=" documents", delay=10):
         why = splitting.why_known(item.key, specific, recent)
         if why:
             account.add(LeftOut(item.id, why))

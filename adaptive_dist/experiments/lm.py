@@ -34,6 +34,7 @@ from ..method.weighting import Weighting
 from ..models.adapters import AdapterConfig
 from ..models.byte_convolution import convolution_init, convolution_loss
 from ..models.byte_transformer import ByteTransformerConfig, text_loss
+from ..models.pretrained import Pretrained
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
@@ -45,7 +46,7 @@ from ..train.run import run
 from ..train.settings import TaskConfig, WeightingConfig
 from ..train.task import Study, TaskSpec
 from . import text_model as beginnings
-from .text_model import StartConfig, text_model
+from .text_model import StartConfig, opened_start, text_model
 
 # %% ../../nbs/experiments/lm.ipynb #c4164bcb
 def text_loss_of(model: Any) -> Callable[..., Float[Array, " batch"]]:
@@ -105,11 +106,15 @@ class LMConfig(TaskConfig):
     adapters: AdapterConfig = field(default_factory=AdapterConfig)
 
     def fingerprints(self) -> dict[str, str]:
-        "Fingerprints of both sources and of a tokenizer; `UsageError` for one out of reach."
+        "Fingerprints of sources, tokenizer and weights; `UsageError` for one out of reach."
         named = beginnings.with_own_tokenizer(self.data, self.start).tokenizer
         by = "--tokenizer" if self.data.tokenizer else "--from"
         own = {by: load_subwords(named).fingerprint()} if named else {}
-        return {**fingerprints_of(self.data, "text"), **own}
+        return {**fingerprints_of(self.data, "text"), **own, **self.start.fingerprint()}
+
+    def base_fingerprint(self) -> dict[str, str]:
+        "That of the weights that adapters are added to."
+        return self.start.fingerprint() if self.adapters.lora_rank else {}
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
@@ -151,10 +156,14 @@ def of_tokens(tokens: Tokens) -> dict[str, Any]:
                 files={TOKENIZER: [tokens.tokenizer.to_str()]})
 
 # %% ../../nbs/experiments/lm.ipynb #4503bef2
-def lm_components(config: LMConfig, tokens: Tokens = BYTES) -> TaskComponents:
-    "What language modelling brings to an experiment; `UsageError` for a model that cannot be."
+def lm_components(config: LMConfig, tokens: Tokens = BYTES,
+                  published: Pretrained | None = None) -> TaskComponents:
+    """What language modelling brings to an experiment; `UsageError` for a model that cannot be.
+
+    `published` is the model to begin with, if it has been opened.
+    """
     begun = text_model(config.start, config.model, config.adapters, tokens.size,
-                       offset=int(isinstance(tokens, Subwords)))
+                       int(isinstance(tokens, Subwords)), published)
     model, row = begun.model, jnp.zeros((1, config.model.length), jnp.uint8)
     loss, of = byte_loss(model, tokens=tokens), of_tokens(tokens)
     found = TaskComponents(
@@ -174,10 +183,10 @@ def build_lm(config: LMConfig) -> Experiment:
     that do not fit together.
     """
     config.check_settings(config.model.dtype)
-    beginnings.check_start(config.start, config.model, config.adapters)  # before the data are read
+    published = opened_start(config.start, config.model, config.adapters)  # before data are read
     config = replace(config, data=beginnings.with_own_tokenizer(config.data, config.start))
     data = prepare_text(config.data, length=config.model.length)
-    components = lm_components(config, stored_tokens(data))
+    components = lm_components(config, stored_tokens(data), published)
     if config.data.near_duplicates == "drop" and components.shingling:
         data = without_near_duplicates(data, components.shingling)
     return assemble(config, data, components)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['StartConfig', 'TextModel', 'check_byte_transformer', 'with_own_tokenizer', 'check_pretrained', 'load_text_model',
-           'open_adapted', 'pretrained_model', 'check_start', 'text_model', 'save_byte_transformer', 'save_text_model']
+           'open_adapted', 'pretrained_model', 'opened_start', 'text_model', 'save_byte_transformer', 'save_text_model']
 
 # %% ../../nbs/experiments/text_model.ipynb #fd844a53
 import json
@@ -35,6 +35,11 @@ class StartConfig:
     from_: str | None = setting(
         None, "model to begin with, in the layout of Hugging Face: a folder, or a name on the hub; "
         "its config.json says its shape; none: random parameters", path=True)
+
+    def fingerprint(self) -> dict[str, str]:
+        "That of the weights, if any, by the flag that names them; `UsageError` if out of reach."
+        if self.from_ is None: return {}
+        return {"--from weights": pretrained.model_fingerprint(self.from_)}
 
 # %% ../../nbs/experiments/text_model.ipynb #3f583fa9
 class TextModel(NamedTuple):
@@ -106,10 +111,9 @@ def open_adapted(name: str, adapters: AdapterConfig) -> Pretrained:
     return found
 
 # %% ../../nbs/experiments/text_model.ipynb #8ee59561
-def pretrained_model(name: str, size: ByteTransformerConfig, adapters: AdapterConfig,
-                     numbers: int, offset: int) -> TextModel:
+def pretrained_model(found: Pretrained, name: str, size: ByteTransformerConfig,
+                     adapters: AdapterConfig, numbers: int, offset: int) -> TextModel:
     "A published model; `UsageError` for one that cannot be used with these texts."
-    found = open_adapted(name, adapters)
     check_pretrained(found, name, size.length, numbers, offset)
     config = replace(found.config, offset=offset, dtype=size.dtype, remat=size.remat,
                      attention=size.attention)
@@ -118,26 +122,27 @@ def pretrained_model(name: str, size: ByteTransformerConfig, adapters: AdapterCo
                      {"model.json": json.dumps(found.values, indent=2).splitlines()})
 
 # %% ../../nbs/experiments/text_model.ipynb #b0db48e1
-def check_start(start: StartConfig, size: ByteTransformerConfig,
-                adapters: AdapterConfig) -> None:
-    "`UsageError` for a model that cannot be, whatever the data are."
-    if start.from_:
-        open_adapted(start.from_, adapters)
-        return
+def opened_start(start: StartConfig, size: ByteTransformerConfig,
+                 adapters: AdapterConfig) -> Pretrained | None:
+    "The published model to begin with, if any; `UsageError` for one that cannot be on any data."
+    if start.from_: return open_adapted(start.from_, adapters)
     if adapters.lora_rank:
         raise UsageError(f"--lora-rank {adapters.lora_rank}: adapters are added to a model that "
                          "has learnt something, name one with --from")
     check_byte_transformer(size)
+    return None
 
 # %% ../../nbs/experiments/text_model.ipynb #b59e0bf2
 def text_model(start: StartConfig, size: ByteTransformerConfig, adapters: AdapterConfig,
-               numbers: int = 256, offset: int = 0) -> TextModel:
+               numbers: int = 256, offset: int = 0, found: Pretrained | None = None) -> TextModel:
     """The language model of a configuration, for rows of `numbers` different numbers.
 
-    Numbers are larger than tokens by `offset`. Raises `UsageError` for a model that cannot be.
+    Numbers are larger than tokens by `offset`; `found` is the published model, if it has been
+    opened. Raises `UsageError` for a model that cannot be.
     """
-    if start.from_: return pretrained_model(start.from_, size, adapters, numbers, offset)
-    check_start(start, size, adapters)
+    found = found or opened_start(start, size, adapters)
+    if found and start.from_:
+        return pretrained_model(found, start.from_, size, adapters, numbers, offset)
     return TextModel(ByteTransformer(size, numbers))
 
 # %% ../../nbs/experiments/text_model.ipynb #b101df84

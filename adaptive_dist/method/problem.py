@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['Params', 'Batch', 'LossFn', 'Task', 'same_loss', 'guarded', 'batch_rows', 'rows', 'check_loss', 'check_task',
-           'split_params', 'merge_params', 'Quadratic', 'random_quadratic']
+           'split_params', 'merge_params', 'of_learnable', 'Quadratic', 'random_quadratic']
 
 # %% ../../nbs/method/problem.ipynb #512e887b
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
@@ -132,6 +133,12 @@ def merge_params(learnable: Params, carried: Params) -> Params:
     "Parameters from the two parts that `split_params` made."
     return jax.tree.map(lambda a, b: b if a is None else a, learnable, carried,
                         is_leaf=lambda x: x is None)
+
+# %% ../../nbs/method/problem.ipynb #adb1b8b9
+def of_learnable(loss: Callable[..., Any], params: Params) -> tuple[Callable[..., Any], Params]:
+    "A function of parameters and more as one of the leaves that have a gradient, and those leaves."
+    learnable, carried = split_params(params)
+    return lambda p, *more: loss(merge_params(p, carried), *more), learnable
 
 # %% ../../nbs/method/problem.ipynb #fae88b3c
 class Quadratic(NamedTuple):

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BUFFERS', 'BESIDE', 'published_name', 'with_prefix', 'check_names', 'Pretrained', 'module_shapes', 'outputs_first',
-           'matched', 'open_pretrained', 'stored_kind', 'planned_tensors', 'copy_beside', 'save_pretrained',
-           'numbers_as', 'placed_tensor', 'read_params', 'gpt2_values', 'gpt2_block', 'gpt2_params', 'peft_values',
-           'peft_tensors', 'save_adapters']
+           'matched', 'open_pretrained', 'file_digest', 'model_fingerprint', 'stored_kind', 'planned_tensors',
+           'copy_beside', 'save_pretrained', 'numbers_as', 'placed_tensor', 'read_params', 'gpt2_values', 'gpt2_block',
+           'gpt2_params', 'peft_values', 'peft_tensors', 'save_adapters']
 
 # %% ../../nbs/models/pretrained.ipynb #030e3635
+import hashlib
 import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
@@ -26,6 +27,7 @@ from ..config import tensor_files
 from ..config.errors import UsageError
 from ..config.files import read_json, write_json
 from ..config.tensor_files import PlannedTensor, StoredTensor
+from ..data.places import content_hash, digest_words
 from ..method.problem import Params
 from .adapters import FLOATS, Adapted
 from .byte_transformer import ByteTransformerConfig
@@ -126,6 +128,26 @@ def open_pretrained(name: str) -> Pretrained:
         raise UsageError(f"--from {name}: {e}") from None
     tensors = matched(tensor_files.folder_tensors(folder), family, config, folder)
     return Pretrained(folder, values, family, config, tensors)
+
+# %% ../../nbs/models/pretrained.ipynb #9cb0b931
+def file_digest(path: Path, most: int = 2**30, block: int = 2**20) -> str:
+    "A hexadecimal digest of a file: of its bytes, or of about `most` of them if there are more."
+    size = path.stat().st_size
+    if size <= most: return content_hash(path)
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for at in np.linspace(0, size - block, most//block, dtype=int).tolist():
+            file.seek(at)
+            digest.update(file.read(block))
+    return digest.hexdigest()
+
+# %% ../../nbs/models/pretrained.ipynb #6d36939a
+def model_fingerprint(name: str) -> str:
+    "A digest of what a published model is made of; `UsageError` for one that is not there."
+    folder = tensor_files.model_folder(name)
+    files = {tensor.file for tensor in tensor_files.folder_tensors(folder).values()}
+    return digest_words(f"{file.name} {file_digest(file)}"
+                        for file in (folder/"config.json", *sorted(files)))
 
 # %% ../../nbs/models/pretrained.ipynb #a6bdae01
 def stored_kind(values: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@
 __all__ = ['GROUPS', 'SPLITS', 'TUNING', 'LARGE', 'PASSES', 'STEPS', 'CHECK_NOTES', 'CheckConfig', 'short_run', 'Sample',
            'generic_sample', 'specific_groups', 'sample', 'joined', 'losses_of', 'Probes', 'probes', 'aligned',
            'tuning_batches', 'fine_tuned', 'Looks', 'look', 'ratios', 'pool_trainer', 'contrast_trials', 'Seen',
-           'measure', 'stages', 'measured_run', 'Operations', 'operations', 'check_operations', 'Cost', 'cost',
-           'wanted_labels', 'Checked', 'named_estimates', 'check_record', 'check_summary', 'draw_agreement',
+           'measure', 'stages', 'measured_run', 'Operations', 'gradient_of', 'operations', 'check_operations', 'Cost',
+           'cost', 'wanted_labels', 'Checked', 'named_estimates', 'check_record', 'check_summary', 'draw_agreement',
            'draw_estimates', 'check_figure', 'wanted_examples', 'check_page', 'checkup']
 
 # %% ../../nbs/report/check.ipynb #a5c9ecb8
@@ -25,6 +25,7 @@ import optax
 
 from ..config.errors import UsageError
 from ..config.files import write_json, write_text
+from ..config.progress import progress_bar
 from ..config.settings import setting
 from ..data.readers import permutation
 from ..data.split import Split
@@ -33,7 +34,7 @@ from ..method.check import estimates, measures, verdict
 from ..method.check.estimates import Estimate
 from ..method.check.measures import Aligned, Trial
 from ..method.check.verdict import Measured, Verdict
-from ..method.problem import Batch, Params
+from ..method.problem import Batch, Params, of_learnable, split_params
 from ..train.assemble import data_of
 from ..train.experiment import Experiment, flops_of, step_flops
 from ..train.loop import TrainState
@@ -184,7 +185,7 @@ def fine_tuned(experiment: Experiment, params: Params, part: Batch, config: Task
     optimizer = optax.adam(config.fine_tuning.fine_tune_learning_rate)
     specific = losses_of(experiment)[1]
     step = jax.jit(lambda params, batches: measures.stepped(
-        specific, optimizer, params, optimizer.init(params), batches))
+        specific, optimizer, params, optimizer.init(split_params(params)[0]), batches))
     return step(params, {name: values[numbers] for name, values in part.items()})
 
 # %% ../../nbs/report/check.ipynb #459bb215
@@ -224,7 +225,7 @@ def look(experiment: Experiment, rows: Sample, first: Params, second: Params, co
     half = joined([rows.specific[k] for k in halves[0]])
     tuned = fine_tuned(experiment, first, half, config, rng)
     after = aligned(probe, rows, tuned, quarters[2:])
-    moved = jax.tree.map(lambda before, after: before - after, first, tuned)
+    moved = optax.tree.sub(*(split_params(params)[0] for params in (first, tuned)))
     return Looks(now, later, after, np.asarray(probe.along(first, moved), np.float64))
 
 # %% ../../nbs/report/check.ipynb #217a2def
@@ -239,11 +240,12 @@ def pool_trainer(experiment: Experiment, pool: Rows, state: TrainState,
                  batch_size: int) -> Callable[[np.ndarray], Params]:
     "A function from row numbers of the pool to the parameters after `STEPS` steps on those rows."
     generic = losses_of(experiment)[0]
-    step = jax.jit(lambda batches: measures.stepped(
-        generic, experiment.optimizer, state.params, state.optimizer, batches))
+    step = jax.jit(lambda params, optimizer, batches: measures.stepped(
+        generic, experiment.optimizer, params, optimizer, batches))
 
     def train(numbers: np.ndarray) -> Params:
-        return step({name: values[numbers].reshape(STEPS, batch_size, *values.shape[1:])
+        return step(state.params, state.optimizer,
+                    {name: values[numbers].reshape(STEPS, batch_size, *values.shape[1:])
                      for name, values in pool.columns.items()})
 
     return train
@@ -301,8 +303,7 @@ def measure(experiment: Experiment, rows: Sample, first: TrainState, second: Tra
 @contextmanager
 def stages(count: int, progress: bool) -> Iterator[Callable[[str], None]]:
     "A progress bar of so many stages, as a function that hears the name of each when it begins."
-    from tqdm.auto import tqdm
-    with tqdm(total=count, desc="check", unit="stage", disable=not progress) as bar:
+    with progress_bar(description="check", unit="stage", total=count, shown=progress) as bar:
         def say(stage: str) -> None:
             bar.set_postfix_str(stage)
             bar.update()
@@ -333,6 +334,14 @@ class Operations(NamedTuple):
     specific_gradient: float
     tangent: float
 
+# %% ../../nbs/report/check.ipynb #07563fbc
+def gradient_of(loss: estimates.ExampleLoss) -> Callable[[Params, Batch], Params]:
+    "The gradient of the mean loss of rows, all at once, as a function of parameters and rows."
+    def gradient(params: Params, part: Batch) -> Params:
+        own, learnable = of_learnable(loss, params)
+        return jax.grad(lambda p: own(p, part).mean())(learnable)
+    return gradient
+
 # %% ../../nbs/report/check.ipynb #70450d82
 def operations(experiment: Experiment, rows: Sample, batch_size: int) -> Operations:
     "What the compiler counts; nothing is run."
@@ -341,14 +350,13 @@ def operations(experiment: Experiment, rows: Sample, batch_size: int) -> Operati
     batch, block = rows.pool[:batch_size].columns, rows.specific[0][:rows.block].columns
     def flops(function: Callable[..., Any], *arguments: Any) -> float:
         return flops_of(jax.jit(function).lower(*arguments).compile())
-    def gradient_of(loss: estimates.ExampleLoss) -> Callable[[Params, Batch], Params]:
-        return jax.grad(lambda params, part: loss(params, part).mean())
     def tangent(params: Params, direction: Params, part: Batch) -> jax.Array:
-        return jax.jvp(lambda p: generic(p, part), (params,), (direction,))[1]
+        own, learnable = of_learnable(generic, params)
+        return jax.jvp(lambda p: own(p, part), (learnable,), (direction,))[1]
     return Operations(
         flops(generic, params, batch), flops(specific, params, block),
         flops(gradient_of(generic), params, batch), flops(gradient_of(specific), params, block),
-        flops(tangent, params, params, batch))
+        flops(tangent, params, split_params(params)[0], batch))
 
 # %% ../../nbs/report/check.ipynb #be799a16
 def check_operations(of: Operations, rows: Sample, batch_size: int) -> float:

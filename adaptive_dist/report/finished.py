@@ -22,6 +22,7 @@ from ..config.settings import change, from_nested
 from ..data.readers import wrapped_block
 from ..data.table import Rows
 from ..train.experiment import Experiment
+from ..train.folder import check_same_data
 from ..train.health import Diverged, about_divergence, check_not_diverged
 from ..train.metrics import read_metrics
 from ..train.run import restore
@@ -95,15 +96,18 @@ def finished_config(run: Finished, task: TaskSpec, **changes: Any) -> TaskConfig
 def finished_experiment(run: Finished, task: TaskSpec, **changes: Any) -> Experiment:
     """The experiment of a run, with settings changed.
 
-    Raises `UsageError` for a selector that was put in by hand, and for data that make another
-    vocabulary.
+    Raises `UsageError` for a selector that was put in by hand, for data that make another
+    vocabulary, and for weights that are no more those its adapters were trained on.
     """
     method = run.settings["method"]
     if run.result.get("method", method) != method:
         raise UsageError(f"{run.folder} was made with a selector put in by hand "
                          f"({run.result['method']}), which settings cannot build: ask it from "
                          "Python")
-    experiment = task.build(finished_config(run, task, **changes))
+    config = finished_config(run, task, **changes)
+    before = run.settings.get("fingerprints", {})
+    check_same_data(run.folder, config, before, config.base_fingerprint())
+    experiment = task.build(config)
     for name, lines in experiment.files.items():
         if (run.folder/name).read_text(encoding="utf-8") != file_of(lines):
             raise UsageError(f"{run.folder}/{name} is not what these data give: the run can only "

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..config.errors import UsageError
+from ..config.progress import progress_bar
 from .grid import Job
 
 # %% ../../nbs/report/processes.ipynb #76fea613
@@ -142,8 +143,9 @@ class Schedule:
     def show(self, bar: Any) -> None:
         "Move a progress bar to the steps that are done, and name the runs that are under way."
         steps = {running.job.folder.name: running.step() for running in self.running}
-        bar.n = self.done + sum(steps.values())
-        bar.set_postfix_str(", ".join(f"{name} {step}" for name, step in steps.items()))
+        now = ", ".join(f"{name} {step}" for name, step in steps.items())
+        bar.set_postfix_str(now, refresh=False)
+        bar.update(self.done + sum(steps.values()) - bar.n)
 
     def stop(self) -> None:
         "End what runs, and wait for it."
@@ -160,11 +162,11 @@ def execute(jobs: Sequence[Job], command: Callable[[Job], list[str]], together: 
     The first failure ends all. However it ends, it ends what runs, and waits for it. Raises
     `UsageError` with what the failed run said.
     """
-    from tqdm.auto import tqdm
     with tempfile.TemporaryDirectory() as logs:
         schedule = Schedule(jobs, command, together, Path(logs))
         total, count = sum(j.config.steps for j in schedule.waiting), len(schedule.waiting)
-        with tqdm(total=total, unit="step", desc=f"{count} runs", disable=not progress) as bar:
+        with progress_bar(description=f"{count} runs", unit="step", total=total,
+                          shown=progress) as bar:
             try:
                 while schedule.running or schedule.waiting:
                     schedule.start()

@@ -221,9 +221,9 @@ def flops_of(compiled: jax.stages.Compiled) -> float:
 
 # %% ../../nbs/train/experiment.ipynb #x0000011
 def step_flops(experiment: Experiment) -> float:
-    "Floating-point operations of one step; nothing is run but the initialisation."
-    state, step = begin(0, experiment)
-    return flops_of(jax.jit(step).lower(state, *first_batches(experiment)).compile())
+    "Floating-point operations of one step, as it is compiled; nothing is run."
+    state = jax.eval_shape(lambda: begin(0, experiment)[0])
+    return flops_of(jax.jit(step_of(experiment)).lower(state, *first_batches(experiment)).compile())
 
 # %% ../../nbs/train/experiment.ipynb #fa1a6173
 def planned_flops(function: Callable[..., Any], *arguments: Any) -> float:

@@ -8,6 +8,7 @@ __all__ = ['FineTuningConfig', 'FineTuned', 'Tuning', 'tuning_of', 'fine_tune']
 # %% ../../nbs/train/fine_tuning.ipynb #11b9d7c4
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,7 +17,7 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from ..config.settings import setting
-from ..method.problem import Batch, LossFn, Params, Task, batch_rows
+from ..method.problem import Batch, LossFn, Params, Task, batch_rows, merge_params, split_params
 from ..method.selector import Selector, uniform
 from .loop import Reader, Step, TrainState, init_state, training_step
 
@@ -41,10 +42,16 @@ class FineTuningConfig:
         at_least=1)
 
 # %% ../../nbs/train/fine_tuning.ipynb #344b0c82
-def _advance(step: Step) -> Callable[[TrainState, Batch], TrainState]:
-    "`advance(state, batches)`: a step on each of the stacked batches; reuses the state's buffers."
-    def advance(state: TrainState, batches: Batch) -> TrainState:
-        def one(state, batch): return step(state, batch, batch)[0], None
+def _advance(step: Step) -> Callable[[TrainState, Batch, Params], TrainState]:
+    """`advance(state, batches, carried)`: a step on each of the batches; reuses the state's buffers.
+
+    The state has the parameters that have a gradient; `carried` are the others, and stay.
+    """
+    def advance(state: TrainState, batches: Batch, carried: Params) -> TrainState:
+        def one(state, batch):
+            whole = state._replace(params=merge_params(state.params, carried))
+            after = step(whole, batch, batch)[0]
+            return after._replace(params=split_params(after.params)[0]), None
         return jax.lax.scan(one, state, batches)[0]
     return jax.jit(advance, donate_argnums=0)
 
@@ -114,9 +121,10 @@ def fine_tune(
     Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     tuning = tuning_of(loss, reader, batch_size)
-    advance = _advance(tuning.step)
+    learnable, carried = split_params(params)
+    advance = partial(_advance(tuning.step), carried=carried)
     def start(rate: float) -> TrainState:
-        state = tuning.start(params, key)
+        state = tuning.start(learnable, key)
         return state._replace(optimizer=optax.tree.set(state.optimizer, learning_rate=rate))
     def read(at: int, count: int) -> Batch: return put(reader.at(at, count))
 
@@ -127,9 +135,10 @@ def fine_tune(
         looks = _looks(start(rate), advance, read, config.fine_tune_steps, config.fine_tune_every)
         for step, state in looks:
             steps.append(step)
-            losses.append(validate(state.params))
+            losses.append(validate(merge_params(state.params, carried)))
             if losses[-1] < best.loss:
-                best = FineTuned(jax.tree.map(jnp.copy, state.params), rate, step, losses[-1], [])
+                kept = merge_params(jax.tree.map(jnp.copy, state.params), carried)
+                best = FineTuned(kept, rate, step, losses[-1], [])
             if len(losses) - losses.index(min(losses)) > config.fine_tune_patience: break
         tried.append({"learning_rate": rate, "step": steps, "loss": losses})
     return best._replace(tried=tried)

@@ -74,15 +74,19 @@ def fingerprints_of(data: Any, kind: str) -> dict[str, str]:
 # %% ../../nbs/train/folder.ipynb #f00000a7
 def check_same_data(out: Path, config: RunConfig, before: Mapping[str, str],
                     now: Mapping[str, str]) -> None:
-    "`UsageError`, with the name of the source, for data that are no more what they were."
-    names = {flag(f.name): value for f, value in settings(config)}
-    for name in before.keys() & now.keys():
-        if now[name] != before[name]:
+    """`UsageError`, with the name of the source, for data that are no more what they were.
+
+    A key of a fingerprint is the flag that names the source, and what is meant if not data.
+    """
+    values = {flag(f.name): value for f, value in settings(config)}
+    for key in before.keys() & now.keys():
+        if now[key] != before[key]:
+            name, _, what = key.partition(" ")
             steps = saved_steps(out/"checkpoints")
             since = f"since step {steps[-1]} of" if steps else "since the beginning of"
-            raise UsageError(f"{name} {names.get(name, '')} has changed {since} the run in --out "
-                             f"{out}, it holds other data now: choose another folder, or put "
-                             "it back as it was")
+            raise UsageError(f"{name} {values.get(name, '')} has changed {since} the run in --out "
+                             f"{out}, it holds other {what or 'data'} now: choose another folder, "
+                             "or put it back as it was")
 
 # %% ../../nbs/train/folder.ipynb #f00000ac
 def data_now(config: RunConfig, finished: bool) -> dict[str, str]:

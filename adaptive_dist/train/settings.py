@@ -74,6 +74,10 @@ class RunConfig:
         """
         return {}
 
+    def base_fingerprint(self) -> dict[str, str]:
+        "What checkpoints refer to and do not hold: frozen weights, as `fingerprints`."
+        return {}
+
     def as_stored(self, folder: Path, other_data: bool) -> Any:
         """The configuration, with what a run's folder keeps in place of what it was made from.
 

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +13,16 @@ from conftest import TINY
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
-from adaptive_dist.config.settings import change
+from adaptive_dist.config.files import write_json
+from adaptive_dist.config.settings import change, nested_settings
 from adaptive_dist.data.text import DataConfig
 from adaptive_dist.experiments.lm import LM
 from adaptive_dist.experiments.text_model import StartConfig, with_own_tokenizer
 from adaptive_dist.models.decoder import family_of
 from adaptive_dist.models.pretrained import open_pretrained, read_params, save_pretrained
+from adaptive_dist.train.checkpoint import save_state, stored_leaves
 from adaptive_dist.train.experiment import start
+from adaptive_dist.train.folder import existing_result
 from adaptive_dist.train.run import restore, run
 
 QWEN = {"model_type": "qwen3", "dtype": "float32", "vocab_size": 256, "hidden_size": 16,
@@ -73,6 +77,11 @@ def test_a_run_moves_adapters_and_nothing_else(published, tmp_path, method):
     assert np.isfinite(result["specific_loss"])
     ended = jax.device_get(restore(tmp_path/"run", experiment))
     jax.tree.map(np.testing.assert_array_equal, begun["base"], ended.params["base"])
+    kept, base = stored_leaves(tmp_path/"run"/"checkpoints"), jax.tree.leaves(begun["base"])
+    assert kept == len(jax.tree.leaves(ended)) - len(base)
+    save_state(tmp_path/"older"/"checkpoints", 6, ended)  # as runs once kept it
+    older = jax.device_get(restore(tmp_path/"older", experiment))
+    jax.tree.map(np.testing.assert_array_equal, older.params, ended.params)
     moved = jax.tree.map(lambda a, b: np.abs(a - b).max() > 0, begun["adapters"],
                          ended.params["adapters"])
     assert jax.tree.all(moved)
@@ -102,10 +111,86 @@ def test_all_weights_are_trained_without_a_rank_and_written_back(published, tmp_
     assert (workplace/"adapters"/"adapter_config.json").exists()
 
 
+def other_weights(folder):
+    "Change one bit of a published model, or change it back."
+    raw = bytearray((folder/"model.safetensors").read_bytes())
+    raw[-1] ^= 1
+    (folder/"model.safetensors").write_bytes(raw)
+
+
+def test_other_weights_under_the_same_name_are_one_line(published, tmp_path):
+    for rank in (None, 2):
+        config = config_of(published, generic="embedded", lora_rank=rank)
+        assert len(config.base_fingerprint()) == (rank is not None)
+        known = config.fingerprints()
+        write_json(tmp_path/"config.json",
+                   {"task": "lm", **nested_settings(config), "fingerprints": known})
+        assert existing_result(tmp_path, "lm", config) is None
+        other_weights(published)
+        said = f"--from {published} has changed since the beginning of .* it holds other weights"
+        with pytest.raises(UsageError, match=said):
+            existing_result(tmp_path, "lm", config)
+        other_weights(published)
+        del known["--from weights"]  # as runs once were
+        write_json(tmp_path/"config.json",
+                   {"task": "lm", **nested_settings(config), "fingerprints": known})
+        other_weights(published)
+        assert existing_result(tmp_path, "lm", config) is None
+
+
+@pytest.mark.slow
+def test_everything_works_from_adapters_that_refer_to_their_base(published, workplace, capsys):
+    (workplace/"texts.txt").write_text("\n\n".join(
+        f"Article {k} says that {k} cells divide into {2*k} cells." for k in range(400)))
+    (workplace/"few.txt").write_text("\n\n".join(f"{k} apples are {k} apples." for k in range(40)))
+    command = (f"run lm --generic {workplace}/texts.txt --specific {workplace}/few.txt --quiet "
+               "--batch-size 4 --downsampling 4 --length 32 --steps 4 --log-every 2 "
+               "--evaluate-every 4 --checkpoint-every 2 --weighting-width 8 "
+               "--weighting-embedding 8 --no-tensorboard --fine-tune-steps 2 --fine-tune-every 1 "
+               "--fine-tune-rates 1 --fine-tune-learning-rate .01 --method dds "
+               f"--from {published} --lora-rank 2 --out out").split()
+    assert main(command) == 0
+    whole = json.loads(Path("out/result.json").read_text())
+    assert stored_leaves(Path("out", "fine_tuned")) == 2*7  # seven layers have two parts each
+    again = (["score", "out"], ["report", "out"], ["export", "out", "--out", "scorer"],
+             ["weights", "out", "--out", "tuned"],
+             ["weights", "out", "--stage", "trained", "--merge", "--out", "merged"])
+    for words in again:
+        assert main(words) == 0, words
+    other_weights(published)
+    capsys.readouterr()
+    for words in (command, *again[:2], *again[3:]):
+        status = main(words)
+        said = capsys.readouterr().err
+        assert status == 2 and said.count("\n") == 1 and "it holds other weights now" in said, words
+    other_weights(published)
+    Path("out/result.json").unlink()
+    assert main(command) == 0
+    found = json.loads(Path("out/result.json").read_text())
+    assert found["specific_loss"] == whole["specific_loss"]
+
+
+@pytest.mark.slow
+def test_a_check_looks_at_what_would_be_trained(published, workplace):
+    (workplace/"texts.txt").write_text("\n\n".join(
+        f"Article {k} says that {k} cells divide into {2*k} cells." for k in range(400)))
+    (workplace/"few.txt").write_text("\n\n".join(f"{k} apples are {k} apples." for k in range(60)))
+    words = (f"check lm --generic {workplace}/texts.txt --specific {workplace}/few.txt --quiet "
+             f"--from {published} --lora-rank 2 --batch-size 4 --length 32 --steps 40 "
+             "--check-batches 16 --weighting-width 8 --weighting-embedding 8 --no-tensorboard "
+             f"--evaluate-examples 16 --out {workplace}/checked")
+    assert main(words.split()) == 0
+    found = json.loads((workplace/"checked"/"check.json").read_text())
+    for name in ("agreement", "persistence", "contrast", "learnability"):
+        assert found[name], name
+    assert found["cost"]["share"] > 0
+
+
 DEVICES = """
 import json, sys
 import jax, numpy as np
-from adaptive_dist.config.settings import change
+from adaptive_dist.config.files import write_json
+from adaptive_dist.config.settings import change, nested_settings
 from adaptive_dist.experiments.lm import LM
 from adaptive_dist.models.pretrained import open_pretrained, read_params
 from adaptive_dist.train.experiment import first_batches, start, step_of

@@ -15,11 +15,12 @@ from adaptive_dist.data.table import Rows
 from adaptive_dist.data.vocabulary import decode
 from adaptive_dist.experiments.lm import LM
 from adaptive_dist.experiments.registry import TASKS, load_task
+from adaptive_dist.method.problem import same_loss
 from adaptive_dist.report import check, selection
 from adaptive_dist.report.check import CheckConfig, checkup
 from adaptive_dist.report.export import scored_blocks, write_scores
 from adaptive_dist.report.finished import finished_experiment, open_scores, read_run
-from adaptive_dist.train.experiment import flops_of, step_flops
+from adaptive_dist.train.experiment import begin, flops_of, step_flops
 from adaptive_dist.train.run import restore
 
 @pytest.mark.parametrize(("kind", "size", "answers", "reason"), [
@@ -61,6 +62,38 @@ def test_the_price_is_that_of_its_parts():
     assert price.uniform_share == pytest.approx(uniform/total)
     assert price.forward_passes > 16*(uniform + 19*64*2*forward)/forward
     assert price.share == pytest.approx(price.forward_passes*forward/16/total)
+
+
+def with_frozen(components):
+    "The same regression, whose parameters are those added to others that have no gradient."
+    def of_added(loss): return lambda p, *more: loss(p["added"] + p["frozen"], *more)
+    def init(key):
+        return {"frozen": jnp.zeros(problems.WIDTH, int), "added": jnp.zeros(problems.WIDTH)}
+    return components._replace(
+        task=same_loss(of_added(components.task.generic)), init_params=init,
+        **{name: of_added(getattr(components, name))
+           for name in ("example_loss", "generic_loss", "specific_loss")})
+
+
+@pytest.mark.slow
+def test_what_has_no_gradient_is_looked_past():
+    "Alignments, fine-tuning, trials and prices of adapters are those of the adapters alone."
+    data, components = problems.regression("helps", 64)
+    rows, config = check.sample(data, 16, 16, 0), problems.CONFIG
+    found = []
+    for some in (components, with_frozen(components)):
+        experiment = problems.build(data, some)(config)
+        state, rng = begin(0, experiment)[0], np.random.default_rng(0)
+        looks = check.look(experiment, rows, state.params, state.params, config, rng)
+        train = check.pool_trainer(experiment, rows.pool, state, 16)
+        params = train(np.arange(check.STEPS*16))
+        counted = check.operations(experiment, rows, 16)
+        found.append((*looks.now, *looks.tuned, looks.update, params, counted))
+    (*plain, moved, counted), (*frozen, params, again) = found
+    jax.tree.map(np.testing.assert_array_equal, plain, frozen)
+    np.testing.assert_array_equal(params["added"], moved)
+    assert not params["frozen"].any()
+    assert again.gradient == counted.gradient + 2*problems.WIDTH  # they are added
 
 
 def test_both_looks_are_where_chunks_end():

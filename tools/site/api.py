@@ -6,6 +6,7 @@ The pages of the reference list every public name of a room with its signature.
 """
 import ast
 import functools
+import html
 import math
 import re
 from collections.abc import Iterator
@@ -258,6 +259,12 @@ def entry(name: Name, anchors: dict[str, set[str]], up: str = "../") -> str:
     said = f"<br>{name.summary}" if name.summary else ""
     return f"- {link} `` {shown} ``{said}\n"
 
+def fold(line: str, markdown: str) -> str:
+    "Markdown that a line opens."
+    shown = html.escape(line.replace("`", ""), quote=False)
+    head = f'<details class="entry"><summary><span>{shown}</span></summary>'
+    return f"{head}\n\n{markdown}\n\n</details>\n\n"
+
 def front(title: str, description: str) -> str:
     return f"---\ntitle: \"{title}\"\ndescription: \"{description}\"\n---\n\n"
 
@@ -286,8 +293,9 @@ def room_page(room: str, names: list[Name], anchors: dict[str, set[str]]) -> str
     text = front(f"{room}: public names", ROOMS.get(room, "Public names of a room"))
     modules = dict.fromkeys(n.module for n in names)
     for module in modules:
+        own = [n for n in names if n.module == module]
         text += f"## {module}\n\n"
-        text += "".join(entry(n, anchors) for n in names if n.module == module) + "\n"
+        text += fold(", ".join(n.name for n in own), "".join(entry(n, anchors) for n in own))
     return text
 
 GROUPS = {
@@ -306,9 +314,8 @@ def settings_page(package: Package) -> str:
             if file.split("/")[1] != room: continue
             for node in tree.body:
                 if isinstance(node, ast.ClassDef) and settings(node) and node.name.endswith(ending):
-                    text += f"### {node.name}\n\n{summary(node)}\n\n"
+                    text += f"### {node.name}\n\n"
                     bases = [b.id for b in node.bases if isinstance(b, ast.Name)]
-                    if bases:
-                        text += f"Besides those of `{bases[0]}`:\n\n"
-                    text += settings_table(node, package.texts[file]) + "\n"
+                    more = f"Besides those of `{bases[0]}`:\n\n" if bases else ""
+                    text += fold(summary(node), more + settings_table(node, package.texts[file]))
     return text

@@ -1,8 +1,8 @@
 """Build the site into _docs/ without Quarto: nbdev makes the pages, smalldocs the site.
 
 What is added to their work: the sidebar lists only notebooks that exist; the reference shows the
-source's signatures, fields and settings, and has an index (api.py); pages of results are folded
-(reader.py); search goes by words (search.js); mathematics is drawn by a copy of KaTeX (from npm;
+source's signatures, fields and settings, and has an index (api.py); names are folded where they are
+many (folds.py), and the code of pages of results (reader.py); search goes by words (search.js); mathematics is drawn by a copy of KaTeX (from npm;
 failing that it is shown as TeX), text in the reader's own fonts; links to the reference and to
 source code stay inside the site. What check_site.py finds is an error: a traceback, a broken link,
 an unresolved reference, a request to another host.
@@ -18,6 +18,7 @@ import tarfile
 from pathlib import Path
 
 import api
+import folds
 import jinja2
 import reader
 import yaml
@@ -204,6 +205,7 @@ def own_scripts(site: Path) -> None:
         if 'class="code-fold"' in text:
             start = 'id="quarto-content" class="'
             text = text.replace(start, f"{start}results ", 1)
+        text = folds.folded(text)
         text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.stats import rankdata
 
-from ..problem import Batch, Params, batch_rows
+from ..problem import Batch, Params, batch_rows, of_learnable
 
 # %% ../../../nbs/method/check/estimates.ipynb #72730f62
 ExampleLoss: TypeAlias = Callable[[Params, Batch], Float[Array, " batch"]]  # no dropout, so no key
@@ -35,12 +35,15 @@ def per_example_losses(loss: ExampleLoss, params: Params, batch: Batch,
 
 # %% ../../../nbs/method/check/estimates.ipynb #ea0348dc
 def mean_gradient(loss: ExampleLoss, params: Params, batch: Batch, block: int) -> Params:
-    "Gradient of the mean loss over a batch, `block` rows at a time."
-    blocks = in_blocks(batch, block)
+    """Gradient of the mean loss over a batch, `block` rows at a time.
+
+    It has the leaves of the parameters that have a gradient, and `None` for the others.
+    """
+    blocks, (own, learnable) = in_blocks(batch, block), of_learnable(loss, params)
     def add(total: Params, part: Batch) -> tuple[Params, None]:
-        gradient = jax.grad(lambda p: loss(p, part).mean())(params)
+        gradient = jax.grad(lambda p: own(p, part).mean())(learnable)
         return jax.tree.map(jnp.add, total, gradient), None
-    total = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), blocks)[0]
+    total = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, learnable), blocks)[0]
     return jax.tree.map(lambda g: g/batch_rows(blocks), total)
 
 # %% ../../../nbs/method/check/estimates.ipynb #ee9e9cb9
@@ -53,10 +56,12 @@ def alignments(loss: ExampleLoss, params: Params, batch: Batch, direction: Param
                block: int) -> Float[Array, " rows"]:
     r"""$\langle u,\nabla_\theta\ell(x_i;\theta)\rangle$ for a direction $u$ and every row $i$.
 
-    Forward mode, `block` rows at a time: 3 forward passes, and memory for one tangent.
+    Forward mode, `block` rows at a time: 3 forward passes, and memory for one tangent. A direction
+    has the leaves that a gradient has.
     """
+    own, learnable = of_learnable(loss, params)
     def derivative(part: Batch) -> Float[Array, " block"]:
-        return jax.jvp(lambda p: loss(p, part), (params,), (direction,))[1]
+        return jax.jvp(lambda p: own(p, part), (learnable,), (direction,))[1]
     return jax.lax.map(derivative, in_blocks(batch, block)).reshape(-1)
 
 # %% ../../../nbs/method/check/estimates.ipynb #38eb83dc

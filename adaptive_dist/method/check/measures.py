@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Float
 from scipy.stats import rankdata
 
-from ..problem import Batch, Params
+from ..problem import Batch, Params, merge_params, of_learnable, split_params
 from ..weighting import Alpha, Weighting
 from . import estimates
 from .estimates import Estimate, ExampleLoss, estimate
@@ -167,13 +167,18 @@ def persistence(now: Aligned, later: Aligned, fine_tuned: Aligned,
 # %% ../../../nbs/method/check/measures.ipynb #fe48f00f
 def stepped(loss: ExampleLoss, optimizer: optax.GradientTransformation, params: Params,
             state: optax.OptState, batches: Batch) -> Params:
-    "Parameters after one step on each of the stacked batches."
+    """Parameters after one step on each of the stacked batches.
+
+    `state` is the optimizer's, of the leaves that have a gradient; the others stay.
+    """
+    own, learnable = of_learnable(loss, params)
     def step(carry: tuple[Params, optax.OptState], batch: Batch):
-        params, state = carry
-        gradient = jax.grad(lambda p: loss(p, batch).mean())(params)
-        updates, state = optimizer.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), None
-    return jax.lax.scan(step, (params, state), batches)[0][0]
+        here, state = carry
+        gradient = jax.grad(lambda p: own(p, batch).mean())(here)
+        updates, state = optimizer.update(gradient, state, here)
+        return (optax.apply_updates(here, updates), state), None
+    moved = jax.lax.scan(step, (learnable, state), batches)[0][0]
+    return merge_params(moved, split_params(params)[1])
 
 # %% ../../../nbs/method/check/measures.ipynb #6d89bc4e
 def best(wanted: Float[np.ndarray, " rows"], ratio: int, rng: np.random.Generator) -> np.ndarray:
