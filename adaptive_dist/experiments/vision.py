@@ -238,10 +238,10 @@ def check_fit(config: VisionConfig) -> None:
 
 # %% ../../nbs/experiments/vision.ipynb #2182c9f5
 def loss_among(model: Towers, others: Batch) -> Callable[[Params, Batch], Float[Array, " batch"]]:
-    "CLIP's loss of each pair in nats, asked against the same other pairs."
+    "CLIP's loss of each pair in nats, asked against the same other pairs, which are constants."
     apply: Callable[..., Any] = model.apply
     def loss(params: Params, batch: Batch) -> Float[Array, " batch"]:
-        vectors = apply(params, others["image"], others["tokens"])
+        vectors = jax.lax.stop_gradient(apply(params, others["image"], others["tokens"]))
         images, texts, scale = apply(params, batch["image"], batch["tokens"])
         return towers.contrast_with(images, texts, scale, vectors[:2])
     return loss

@@ -62,12 +62,12 @@ class GreatsInfo(NamedTuple):
     """What an update saw; only for looking at. Not a number where a step measured nothing.
 
     - `judge_loss`: mean loss of the judge on a uniform generic batch
-    - `specific_loss`: mean loss on the specific batch, of the judge if there is one
-    - `gradient_norm`: Euclidean norm of that batch's projected gradient
+    - `wanted_loss`: mean loss on the specific batch, of the judge if there is one
+    - `wanted_norm`: Euclidean norm of that batch's projected gradient
     """
     judge_loss: Float[Array, ""]
-    specific_loss: Float[Array, ""]
-    gradient_norm: Float[Array, ""]
+    wanted_loss: Float[Array, ""]
+    wanted_norm: Float[Array, ""]
 
 # %% ../../nbs/method/greats.ipynb #b887bf25
 class Greats(NamedTuple):
