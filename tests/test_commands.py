@@ -18,7 +18,7 @@ from own_texts import TINY, write_texts
 
 from adaptive_dist import cli, commands
 from adaptive_dist.config.settings import RENAMED, flag
-from adaptive_dist.corpus import run_scorer, select
+from adaptive_dist.corpus import run_scorer, select, tokenise
 from adaptive_dist.experiments import lm, mt
 from adaptive_dist.experiments.registry import task_names
 from adaptive_dist.report.compare import Comparison
@@ -108,6 +108,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     monkeypatch.setattr(mt, "translator", stop)
     for name in ("select_records", "score_records"):
         monkeypatch.setattr(select, name, stop)
+    monkeypatch.setattr(tokenise, "tokenise", stop)
     monkeypatch.setattr(run_scorer, "export_network", stop)
     monkeypatch.setattr(run_scorer, "is_run", lambda method: method.startswith("run"))
     monkeypatch.setattr(run_scorer, "travels", lambda method: False)
@@ -144,7 +145,8 @@ def test_our_command_is_understood(
     words = arguments(command.text)
     if len(words) == 1 and words[0] in ("run", "check", "compare"):  # named, not given
         words.append("lm")
-    if len(words) == 1 and words[0] in ("report", "score", "translate", "export", "select"):
+    if len(words) == 1 and words[0] in ("report", "score", "translate", "export", "select",
+                                        "tokenise"):
         words.append("run")
     assert understood(words) == 0, capsys.readouterr().err
     if not read: return

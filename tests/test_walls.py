@@ -15,10 +15,10 @@ ALLOWED: dict[str, set[str]] = {  # the rooms that each room may import from, be
     "method": set(),
     "data": {"config", "method"},
     "models": {"config", "method", "data.vocabulary"},
-    "scorers": {"config", "method", "data"},
+    "scorers": {"config", "method", "data", "models.byte_convolution"},
     "train": {"config", "method", "data", "scorers"},
     "report": {"config", "method", "data", "train"},
-    "experiments": {"config", "method", "data", "models", "train", "report"},
+    "experiments": {"config", "method", "data", "models", "scorers", "train", "report"},
     "corpus": {"config", "method", "data", "scorers", "train", "report", "experiments"},
     "commands": {
         "config", "method", "data", "models", "train", "report", "experiments", "corpus"},

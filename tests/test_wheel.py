@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from adaptive_dist.method import weighting
-from adaptive_dist.scorers.exported import load_scorer, write_network
+from adaptive_dist.scorers.exported import TextNetwork, load_scorer, write_network
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ["adaptive_dist", "README.md", "LICENSE", "pyproject.toml", "settings.ini", "setup.py"]
@@ -111,7 +111,8 @@ def test_a_scorer_that_was_exported_here_scores_with_the_core_alone(
     network = weighting.causal_cnn(embedding=8, width=8)
     alpha = network.init(jax.random.key(0), {})
     alpha["out"] = jax.random.normal(jax.random.key(1), 8)
-    write_network(tmp_path/"scorer", "causal_cnn", alpha, 32, {"target": "law"})
+    read = TextNetwork("causal_cnn", {"kind": "bytes", "length": 32})
+    write_network(tmp_path/"scorer", read, alpha, {"target": "law"})
     texts = ["a text of more than thirty-two bytes, so of several pieces", "short"]
     program = "import sys, adaptive_dist as ad; print(*ad.load_scorer('scorer')(sys.argv[1:]))"
     said = called(core/"python", "-W", "error", "-c", program, *texts, folder=tmp_path).stdout

@@ -20,7 +20,7 @@ from ..config.errors import UsageError
 from ..config.settings import setting
 from ..scorers.scorer import ScoreKind
 from .plan import ScoringConfig
-from .scoring import blocks_of_scores
+from .scoring import all_blocks
 
 # %% ../../nbs/corpus/choice.ipynb #dc5fb1ef
 @dataclass(frozen=True)
@@ -86,10 +86,10 @@ def record_keys(scores: Float[np.ndarray, " records"], rng: np.random.Generator,
     return np.where(np.isfinite(scores), upper << np.uint64(32) | ties, np.uint64(0))
 
 # %% ../../nbs/corpus/choice.ipynb #083c87cd
-def keyed_blocks(folder: Path, parts: Iterable[int], seed: int, draw: bool) -> Iterator[Keyed]:
+def keyed_blocks(blocks: Path, parts: Iterable[int], seed: int, draw: bool) -> Iterator[Keyed]:
     "The records of some parts with their keys; these do not depend on who asks."
     import pyarrow.parquet as pq
-    for part, block, path in blocks_of_scores(folder, parts):
+    for part, block, path in all_blocks(blocks, parts):
         table = pq.read_table(path, columns=["score", "bytes"])
         scores = table["score"].to_numpy().astype(np.float32)
         rng = np.random.default_rng((seed, 4, part, block))
@@ -160,20 +160,20 @@ def log_mean_weight(blocks: Iterable[Keyed], threshold: int) -> float:
     return largest + math.log(total/count)
 
 # %% ../../nbs/corpus/choice.ipynb #4b59126d
-def make_choice(folder: Path, parts: int, config: SelectConfig, kind: ScoreKind) -> Choice:
+def make_choice(blocks: Path, parts: int, config: SelectConfig, kind: ScoreKind) -> Choice:
     "The choice that a configuration describes; `UsageError` if no record has a score."
-    def blocks() -> Iterator[Keyed]:
-        return keyed_blocks(folder, range(parts), config.seed, config.draw)
+    def keyed() -> Iterator[Keyed]:
+        return keyed_blocks(blocks, range(parts), config.seed, config.draw)
 
     def amounts() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for found in blocks():
+        for found in keyed():
             yield found.keys, found.sizes if config.tokens else np.ones(len(found.keys))
 
-    scored = sum(int((found.keys > 0).sum()) for found in blocks())
+    scored = sum(int((found.keys > 0).sum()) for found in keyed())
     if not scored: raise UsageError("no record has a score: is the text in another column?")
     wanted = (config.tokens*config.bytes_per_token if config.tokens else
               config.top or max(1, round((config.share or 0)*scored)))
     least = threshold(amounts, wanted)
-    taken = sum(int((found.keys >= np.uint64(least)).sum()) for found in blocks())
+    taken = sum(int((found.keys >= np.uint64(least)).sum()) for found in keyed())
     weighted = kind == "log_weight" and not config.draw
-    return Choice(least, scored, taken, log_mean_weight(blocks(), least) if weighted else None)
+    return Choice(least, scored, taken, log_mean_weight(keyed(), least) if weighted else None)

@@ -16,7 +16,7 @@ from ..data.account import Account
 from ..data.embedded.text import Document
 from ..data.sources import Source, parts_of
 from ..scorers.exported import Texts
-from .records import Record, RecordsConfig, read_records
+from .records import Record, RecordsConfig, read_records, reading_of
 
 # %% ../../nbs/corpus/sampling.ipynb #043faa81
 SAMPLE_BYTES = 2**27  # text that a sample holds at most
@@ -42,7 +42,7 @@ def first_documents(source: Source, config: RecordsConfig, most: int) -> Iterato
     parts, _ = parts_of(source)
     account = Account("source", config.skip_bad_rows)
     for part in parts:
-        records = read_records(part, config.columns())
+        records = read_records(part, reading_of(config))
         found: Iterator[Record] = account.kept(islice(records, -(-most//len(parts))))
         yield from (record.document for record in found)
 

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['CHOICE_SETTINGS', 'Selected', 'label_table', 'length_table', 'wanted_table', 'lengths_figure', 'summary_page',
-           'work_folder', 'choice_words', 'finished_selection', 'cannot_write', 'begin_pass', 'is_scored', 'score_pass',
+           'work_folder', 'choice_words', 'finished_selection', 'cannot_write', 'begin_pass', 'score_pass',
            'taken_to_file', 'write_selection', 'select_records', 'gather_scores', 'score_records', 'named_data',
            'place_in_cache', 'select']
 
 # %% ../../nbs/corpus/select.ipynb #11e64766
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,16 +20,15 @@ from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
 from ..data.cache import cache_root, digest
 from ..data.memory import source_of
-from ..data.sources import parse_source
 from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
 from ..scorers.scorer import find_scorer
 from .choice import Choice, SelectConfig, check_amount, check_draw, make_choice
-from .cluster import ClusterConfig, run_tasks
+from .cluster import ClusterConfig, work_through
 from .picks import kind_of_file
-from .plan import Pass, ScoringConfig, named_method, open_pass, plan_of
-from .scoring import blocks_of_scores, blocks_there, score_corpus
+from .plan import Scoring, ScoringConfig, named_method, open_scoring, planned
+from .scoring import all_blocks
 from .taking import Taking, Tally, begin_taking, gather, take_corpus
 
 # %% ../../nbs/corpus/select.ipynb #50d382a4
@@ -118,7 +118,7 @@ def work_folder(out: Path) -> Path:
 # %% ../../nbs/corpus/select.ipynb #e05eee10
 CHOICE_SETTINGS = ("share", "tokens", "top", "draw", "bytes_per_token", "seed")
 
-def choice_words(work: Pass, config: SelectConfig, out: Path) -> dict[str, Any]:
+def choice_words(work: Scoring, config: SelectConfig, out: Path) -> dict[str, Any]:
     "What a second pass follows from, beside the scores."
     chosen = {name: getattr(config, name) for name in CHOICE_SETTINGS}
     return plain({**chosen, "kind": "".join(out.suffixes).lower(), "parts": len(work.parts)})
@@ -137,25 +137,17 @@ def cannot_write(out: Path, error: OSError) -> UsageError:
     return UsageError(f"cannot write to --out {out}: {error.strerror}; name another file")
 
 # %% ../../nbs/corpus/select.ipynb #8c6b5ade
-def begin_pass(source: str, config: Any, out: Path) -> Pass:
+def begin_pass(source: str, config: Any, out: Path) -> Scoring:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
     if out.is_dir(): raise cannot_write(out, IsADirectoryError(0, "it is a folder"))
-    return open_pass(work_folder(out), source, config)
+    return open_scoring(work_folder(out), source, config)
 
-# %% ../../nbs/corpus/select.ipynb #7959c0b3
-def is_scored(work: Pass) -> bool:
-    "Whether all records of a pass have their scores."
-    return all(blocks_there(work.folder, part)[1] for part in range(len(work.parts)))
-
-# %% ../../nbs/corpus/select.ipynb #ea3c7057
-def score_pass(work: Pass, source: str, cluster: ClusterConfig, progress: bool = True) -> bool:
+# %% ../../nbs/corpus/select.ipynb #6839ef83
+def score_pass(work: Scoring, source: str, cluster: ClusterConfig | None,
+               progress: bool = True) -> bool:
     "Score what this process is to score of a corpus; whether all of it is scored then."
-    ended = True
-    if cluster.executor and cluster.task is None and not is_scored(work):
-        ended = run_tasks(work.folder, source, work.config, cluster)
-    if ended:
-        score_corpus(work, cluster.tasks, cluster.task, progress)
-    return ended and cluster.task is None
+    again = partial(open_scoring, work.folder.absolute(), source, work.config)
+    return work_through(work, again, cluster or ClusterConfig(), progress)
 
 # %% ../../nbs/corpus/select.ipynb #71c60823
 def taken_to_file(taking: Taking, said: Mapping[str, Any], out: Path, progress: bool) -> Selected:
@@ -167,16 +159,17 @@ def taken_to_file(taking: Taking, said: Mapping[str, Any], out: Path, progress: 
     return found
 
 # %% ../../nbs/corpus/select.ipynb #d15caf99
-def write_selection(work: Pass, config: SelectConfig, out: Path, command: str = "",
+def write_selection(work: Scoring, out: Path, command: str = "",
                     progress: bool = True) -> Selected:
     """The choice and the second pass of a corpus whose records have their scores.
 
     Raises `UsageError` for a choice that cannot be made, and for a file that cannot be written.
     """
-    said, about = choice_words(work, config, out), work.about()
+    config, about = work.config, work.about()
+    said = choice_words(work, config, out)
     done = finished_selection(work.folder, said, out)
     if done: return done
-    choice = make_choice(work.folder, len(work.parts), config, about["scores"])
+    choice = make_choice(work.blocks, len(work.parts), config, about["scores"])
     taking = Taking(work, choice, config, work.folder/"taken", kind_of_file(out))
     try:
         found = taken_to_file(taking, said, out, progress)
@@ -202,18 +195,18 @@ def select_records(source: str, config: SelectConfig, out: Path,
         check_draw(config, find_scorer(config.scorer).kind)
     work = begin_pass(source, config, out)
     check_draw(config, work.about()["scores"])
-    if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
-    return write_selection(work, config, out, command, progress)
+    if not score_pass(work, source, cluster, progress): return None
+    return write_selection(work, out, command, progress)
 
 # %% ../../nbs/corpus/select.ipynb #8e400303
-def gather_scores(work: Pass, out: Path) -> int:
+def gather_scores(work: Scoring, out: Path) -> int:
     "Write the scores of a pass to one file, but for records without; the number of its rows."
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     count, writer = 0, None
     try:
         with replacing(out) as part:
-            for *_, path in blocks_of_scores(work.folder, range(len(work.parts))):
+            for *_, path in all_blocks(work.blocks, range(len(work.parts))):
                 table = pq.read_table(path, columns=["id", "label", "score"])
                 table = table.filter(pc.is_finite(table["score"]))
                 writer = writer or pq.ParquetWriter(part, table.schema, compression="zstd")
@@ -234,7 +227,7 @@ def score_records(source: str, config: ScoringConfig, out: Path,
     written.
     """
     work = begin_pass(source, config, out)
-    if not score_pass(work, source, cluster or ClusterConfig(), progress): return None
+    if not score_pass(work, source, cluster, progress): return None
     return gather_scores(work, out)
 
 # %% ../../nbs/corpus/select.ipynb #cf6d3a69
@@ -245,7 +238,7 @@ def named_data(data: Any, name: str, cache: str | None) -> Any:
 # %% ../../nbs/corpus/select.ipynb #afedffb9
 def place_in_cache(source: str, config: SelectConfig) -> Path:
     "Where a selection is kept that has no name: by all that it follows from."
-    words = {"plan": plan_of(parse_source(source, "text"), config),
+    words = {"plan": planned(source, config)[2],
              **{name: getattr(config, name) for name in CHOICE_SETTINGS}}
     return cache_root(config.cache)/"selected"/digest(words)/"picked.arrow"
 

@@ -22,9 +22,9 @@ from ..config.progress import progress_bar
 from ..data.account import LeftOut
 from .choice import Choice, Keyed, SelectConfig, keyed_blocks
 from .picks import FileKind, picked_row
-from .plan import Pass
-from .records import Record, record_blocks
-from .scoring import blocks_of_scores, blocks_there, file_of_part, rows_of_block
+from .plan import Scoring
+from .records import Record, reading_of, record_blocks
+from .scoring import all_blocks, blocks_there, file_of_part, rows_of_block
 
 # %% ../../nbs/corpus/taking.ipynb #03d9527b
 EXTREMES = 8  # records that a summary shows of each kind
@@ -121,7 +121,7 @@ class Taking(NamedTuple):
     - `config`: how they were chosen
     - `folder`: where blocks are written, in files of a `kind`
     """
-    work: Pass
+    work: Scoring
     choice: Choice
     config: SelectConfig
     folder: Path
@@ -161,14 +161,14 @@ def take_block(taking: Taking, keyed: Keyed, records: Sequence[Record | LeftOut]
 def take_part(taking: Taking, part: int, seen: Callable[[int], object]) -> None:
     "Take what is to be taken of a part; what is done of it already is not done again."
     config, source = taking.config, taking.work.parts[part]
-    there, _ = blocks_there(taking.work.folder, part)
+    there, _ = blocks_there(taking.work.blocks, part)
     if all(taking.paths(part, block)[1].exists() for block in range(len(there))):
         seen(sum(map(rows_of_block, there)))
         return
     schema = schema_of_part(source)
-    columns = config.columns(all_of_them=True)
-    blocks = keyed_blocks(taking.work.folder, [part], config.seed, config.draw)
-    for (number, records), keyed in zip(record_blocks(source, columns), blocks, strict=True):
+    reading = reading_of(config).whole()
+    blocks = keyed_blocks(taking.work.blocks, [part], config.seed, config.draw)
+    for (number, records), keyed in zip(record_blocks(source, reading), blocks, strict=True):
         if taking.paths(part, number)[1].exists():
             seen(sum(1 for _ in records))
         else:
@@ -200,7 +200,7 @@ def gather(taking: Taking, out: Path) -> Tally:
 # %% ../../nbs/corpus/taking.ipynb #680cb69f
 def take_corpus(taking: Taking, progress: bool = True) -> None:
     "The second pass over all parts of a corpus, with a bar."
-    blocks = blocks_of_scores(taking.work.folder, range(len(taking.work.parts)))
+    blocks = all_blocks(taking.work.blocks, range(len(taking.work.parts)))
     total = sum(rows_of_block(path) for *_, path in blocks)
     with progress_bar(description="writing", unit=" records", total=total, shown=progress) as bar:
         for part in range(len(taking.work.parts)):

@@ -32,21 +32,21 @@ from .leaks import ComparedConfig
 from .places import nonempty
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, split_specific, text_hash, text_key
-from .vocabulary import Vocabulary
+from .vocabulary import VOCABULARY_FILE, Vocabulary
 
 # %% ../../nbs/data/pairs.ipynb #05a3ac5d
 @dataclass(frozen=True)
 class CleaningConfig:
     "What is left out of the generic pairs; pairs with an empty side always are."
-    drop_copied: bool = setting(True, "leave out pairs whose sides are the same")
-    drop_duplicates: bool = setting(True, "leave out pairs whose source was there before")
+    drop_copied: bool = setting(True, "leave out pairs whose two sides are identical")
+    drop_duplicates: bool = setting(True, "leave out pairs whose source side has occurred before")
     drop_long: bool = setting(
-        True, "leave out pairs with a side that is longer than --length; otherwise it is cut")
+        True, "leave out pairs with a side longer than --length; otherwise it is cut")
     longest_ratio: float | None = setting(
         3., "largest ratio of the sides' lengths, ten characters added to both (ratio); none: any",
         at_least=1)
     script: str | None = setting(
-        "LATIN", "script that most letters of both sides are in (its name in Unicode); none: any")
+        "LATIN", "script of most letters on both sides (its name in Unicode); none: any")
 
 # %% ../../nbs/data/pairs.ipynb #b5f19d01
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ def write_pairs(writer: SplitWriter, config: PairsConfig, parts: SpecificParts,
     first = list(islice(kept, config.vocabulary_pairs))
     texts = (text for pair in first if side(pair) == "generic" for text in pair[:2])
     vocabulary = Vocabulary.train(texts, config.vocabulary)
-    vocabulary.save(writer.folder/"vocabulary.json")
+    vocabulary.save(writer.folder/VOCABULARY_FILE)
     rows = RowWriter(writer, vocabulary, config.cleaning.drop_long, side, account)
     for name, part in parts._asdict().items():
         rows.write(part, f"specific_{name}")
@@ -300,5 +300,5 @@ def prepare_pairs(config: PairsConfig, length: int) -> tuple[Split, Vocabulary, 
     assert folder
     found = json.loads((folder/"specific_test.json").read_text(encoding="utf-8"))
     data = data._replace(specific_train=data.specific_train[:config.specific_size])
-    vocabulary = Vocabulary.load(folder/"vocabulary.json")
+    vocabulary = Vocabulary.load(folder/VOCABULARY_FILE)
     return data, vocabulary, [Pair(*pair) for pair in found]

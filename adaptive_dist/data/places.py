@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['COMPRESSED', 'ABOUT', 'Found', 'one_line', 'place_of', 'is_local', 'ending', 'is_one', 'stem', 'cannot_read',
-           'unzipped', 'unpacked', 'opened', 'cannot_unpack', 'byte_lines', 'below', 'stored_below', 'Listing',
-           'sorted_out', 'no_such_file', 'readable_file', 'fixed', 'matching', 'listing', 'digest_words',
+           'unzipped', 'unpacked', 'opened', 'bytes_read', 'cannot_unpack', 'byte_lines', 'below', 'stored_below',
+           'Listing', 'sorted_out', 'no_such_file', 'readable_file', 'fixed', 'matching', 'listing', 'digest_words',
            'content_hash', 'file_words', 'by_version', 'nonempty']
 
 # %% ../../nbs/data/places.ipynb #14199787
@@ -102,7 +102,19 @@ def opened(path: Path | UPath) -> Iterator[Any]:
     except Exception as e:  # stores have exceptions of their own
         raise cannot_read(path, e) from None
     with raw, unpacked(path, raw) as file:
-        yield file
+        _being_read[str(path)] = raw
+        try:
+            yield file
+        finally:
+            _being_read.pop(str(path), None)
+
+_being_read: dict[str, Any] = {}
+
+# %% ../../nbs/data/places.ipynb #23371405
+def bytes_read(path: Path | UPath) -> int:
+    "How many of a file's bytes have been read, if it is being read; else 0."
+    file = _being_read.get(str(path))
+    return file.tell() if file else 0
 
 # %% ../../nbs/data/places.ipynb #e6a8eb27
 def cannot_unpack(path: Path | UPath, error: BaseException) -> str:

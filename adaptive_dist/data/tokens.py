@@ -21,6 +21,7 @@ from ..config.files import user_path, write_text
 from . import vocabulary
 from .places import one_line
 from .table import Rows
+from .vocabulary import TOKENIZER_FILE
 
 # %% ../../nbs/data/tokens.ipynb #779bf78e
 @runtime_checkable
@@ -114,6 +115,12 @@ class Subwords:
         ends = [found.offsets[k][0] if k < len(found) else len(text) for k in after]
         return {"tokens": pieces, "bytes": bytes_between(text, ends)}
 
+    def numbers(self, texts: Sequence[str]) -> list[list[int]]:
+        "The tokenizer's own numbers of whole texts, as other programs use them."
+        printable = [text.encode("utf-8", "replace").decode() for text in texts]
+        found = self.tokenizer.encode_batch(printable, add_special_tokens=False)
+        return [one.ids for one in found]
+
     def decode(self, tokens: Integer[np.ndarray, " n"]) -> str:
         "The text of tokens."
         numbers = tokens[tokens != 0].astype(np.int64) - 1
@@ -163,7 +170,7 @@ def from_hub(named: str) -> Path:
     "The `tokenizer.json` of a model of the hub; `UsageError` for none, and without the network."
     from huggingface_hub import hf_hub_download
     try:
-        return Path(hf_hub_download(named, "tokenizer.json"))
+        return Path(hf_hub_download(named, TOKENIZER_FILE))
     except Exception as e:
         raise UsageError(f"--tokenizer {named} is no file or folder here, and cannot be had from "
                          f"the hub ({one_line(e)}): check its name and the network, or name a "
@@ -174,8 +181,8 @@ def find_tokenizer(named: str) -> Path:
     "The file that a path, a folder or a name on the hub stands for; `UsageError` if none does."
     path = user_path(named)
     if path.is_file(): return path
-    if path.is_dir() and (path/"tokenizer.json").is_file(): return path/"tokenizer.json"
-    if path.is_dir(): raise UsageError(f"--tokenizer {named} holds no tokenizer.json: name one")
+    if path.is_dir() and (path/TOKENIZER_FILE).is_file(): return path/TOKENIZER_FILE
+    if path.is_dir(): raise UsageError(f"--tokenizer {named} holds no {TOKENIZER_FILE}: name one")
     if HUB_NAME.fullmatch(named): return from_hub(named)
     raise UsageError(f"--tokenizer {named}: no such file or folder, name a tokenizer.json")
 

@@ -6,7 +6,8 @@
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
            'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
            'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines', 'demo']
+           'judge_elsewhere', 'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines',
+           'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -25,8 +26,9 @@ from ..data.corpora import PILE_SETS
 from ..data.leaks import Shingling, without_near_duplicates
 from ..data.split import Split
 from ..data.table import Rows
-from ..data.text import TOKENIZER, DataConfig, prepare_text, stored_tokens
+from ..data.text import DataConfig, prepare_text, stored_tokens
 from ..data.tokens import BYTES, Subwords, Tokens, byte_table, load_subwords
+from ..data.vocabulary import TOKENIZER_FILE
 from ..method import weighting as weightings
 from ..method.contrast import Judge
 from ..method.problem import Batch, Params, Task, same_loss
@@ -38,6 +40,7 @@ from ..models.pretrained import Pretrained
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
 from ..report.tables import number
+from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.experiment import Experiment
 from ..train.folder import fingerprints_of
@@ -118,7 +121,7 @@ class LMConfig(TaskConfig):
 
     def as_stored(self, folder: Path, other_data: bool) -> "LMConfig":
         "With the tokenizer of the run, unless it was made from these data."
-        path = folder/TOKENIZER
+        path = folder/TOKENIZER_FILE
         brought = self.data.tokenizer or self.start.from_
         used = brought or (self.data.vocabulary and other_data)
         if not used or not path.exists(): return self
@@ -153,7 +156,7 @@ def of_tokens(tokens: Tokens) -> dict[str, Any]:
         return float(tokens.bytes(rows).sum()/(rows["tokens"] != 0).sum())
 
     return dict(shingling=Shingling("tokens", 6), bytes_per_token=bytes_per_token,
-                files={TOKENIZER: [tokens.tokenizer.to_str()]})
+                files={TOKENIZER_FILE: [tokens.tokenizer.to_str()]})
 
 # %% ../../nbs/experiments/lm.ipynb #4503bef2
 def lm_components(config: LMConfig, tokens: Tokens = BYTES,
@@ -414,12 +417,21 @@ _studies_of_authors: Mapping[str, Study] = {
     for target in PUBLISHED}
 
 # %% ../../nbs/experiments/lm.ipynb #423ff41f
-def network_elsewhere(config: LMConfig) -> tuple[str, int, str | None]:
-    "The network's kind, the length of what it reads, and the file with the tokenizer, if any."
-    network, length = config.weighting.weighting_network, config.model.length
-    if not (config.data.tokenizer or config.data.vocabulary): return network, length, None
-    if config.weighting.weighting_reads == "bytes": return network, Subwords.average*length, None
-    return network, length, TOKENIZER
+def judge_elsewhere(config: LMConfig) -> TextNetwork:
+    "How the judges of `online_cds` read texts: as the model does, in bytes or in tokens."
+    tokens = bool(config.data.tokenizer or config.data.vocabulary)
+    encoding = {"kind": "tokens" if tokens else "bytes", "length": config.model.length}
+    return TextNetwork("judges_contrast", encoding, TOKENIZER_FILE if tokens else None,
+                       scores="rank")
+
+# %% ../../nbs/experiments/lm.ipynb #fae93006
+def network_elsewhere(config: LMConfig) -> TextNetwork:
+    "How the weighting network reads texts."
+    own, judged = config.weighting, judge_elsewhere(config)
+    found = judged._replace(network=own.weighting_network, scores="log_weight")
+    if own.weighting_reads == "tokens" or judged.file is None: return found
+    length = Subwords.average*config.model.length
+    return found._replace(encoding={"kind": "bytes", "length": length}, file=None)
 
 # %% ../../nbs/experiments/lm.ipynb #l0000001
 def save_lm(config: LMConfig, params: Params, out: Path, run: Path, merge: bool) -> str:
@@ -433,7 +445,7 @@ LM = TaskSpec(
     {**_studies_of_methods, **_studies_of_scorers, **_studies_of_settings, **_studies_of_v,
      **_studies_of_runs, **_studies_of_authors},
     build_synthetic=synthetic_lm, costs=LM_COSTS, save_model=save_lm,
-    text_network=network_elsewhere)
+    text_network=network_elsewhere, text_judge=judge_elsewhere)
 
 # %% ../../nbs/experiments/lm.ipynb #38a236bf
 def _line(title: str, values: Iterable[object]) -> str:

@@ -24,8 +24,8 @@ from .layers import Block, nats_per_token
 class ByteTransformerConfig:
     "Shape of the byte transformer; the defaults are the paper's size."
     layers: int = setting(12, "transformer blocks (count)", at_least=1)
-    width: int = setting(256, "residual stream (channels)", at_least=1)
-    mlp_width: int = setting(1024, "hidden layer of the MLP (channels)", at_least=1)
+    width: int = setting(256, "width of the residual stream (channels)", at_least=1)
+    mlp_width: int = setting(1024, "width of the MLP's hidden layer (channels)", at_least=1)
     heads: int = setting(8, "attention heads, a divisor of the width (count)", at_least=1)
     length: int = setting(256, "text length (bytes; with a tokenizer its tokens)", at_least=2)
     dropout: float = setting(
@@ -34,16 +34,17 @@ class ByteTransformerConfig:
         "bfloat16",
         "precision of matrix products; parameters and log-softmax stay in float32")
     remat: bool = setting(
-        False, "compute the activations of a block again for its gradient, to save memory")
+        False, "recompute the activations of a block for its gradient, to save memory")
     attention: Literal["xla", "cudnn"] = setting(
         "xla",
         "attention kernel; cudnn has no forward mode, so choose finite differences with it")
     attention_dropout: float = setting(
         0., "share of attention weights dropped in training (0 to 1), not with cudnn",
         at_least=0, at_most=.99)
-    activation: Literal["gelu", "relu"] = setting("gelu", "between the two layers of the MLP")
+    activation: Literal["gelu", "relu"] = setting(
+        "gelu", "activation function between the two layers of the MLP")
     positions: Literal["learned", "sinusoidal"] = setting(
-        "learned", "how the model knows a byte's place: by parameters, or by fixed sinusoids")
+        "learned", "position embedding: learnt parameters or fixed sinusoids")
 
 # %% ../../nbs/models/byte_transformer.ipynb #7a677fbc
 def sinusoids(length: int, width: int) -> Float[Array, "length width"]:

@@ -22,7 +22,7 @@ class CrispSettings(EmbeddingSettings):
     "Clusters of embeddings."
     clusters: int = setting(256, "clusters of the generic set (count)", at_least=1)
     cluster_smoothing: float = setting(
-        .1, "further specific items in each cluster, so that none is out of reach (count)",
+        .1, "specific items added to each cluster, so that none is out of reach (count)",
         at_least=0)
 
 # %% ../../nbs/scorers/crisp.ipynb #f6cafe7d

@@ -48,9 +48,9 @@ class DsirSettings:
     "Features, and what small targets need."
     dsir_buckets: int = setting(10_000, "buckets of words and word pairs (count)", at_least=2)
     smoothing: float = setting(
-        0., "further counts of each bucket in the target; 0 as published (count)", at_least=0)
+        0., "counts added to each bucket of the target; 0 as published (count)", at_least=0)
     dsir_weight: Literal["sum", "mean"] = setting(
-        "sum", "a text's log-weight, or its mean over the grams")
+        "sum", "a text's log-weight: the sum over its n-grams, or their mean")
 
 # %% ../../nbs/scorers/dsir.ipynb #13b42caf
 def fit_dsir(settings: DsirSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:

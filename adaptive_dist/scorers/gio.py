@@ -90,10 +90,10 @@ GIO_DIRECT = Scorer("closeness to all specific items, in closed form", fit_gio_d
 class GioSettings(EmbeddingSettings):
     "What the search chooses from."
     centres: int = setting(
-        1_500, "clusters of the generic sample, of which whole ones are chosen (count)",
+        1_500, "clusters of the generic sample, which are chosen as a whole (count)",
         at_least=2)
     start_points: int = setting(
-        20, "random points that the chosen set begins with (count)", at_least=1)
+        20, "random points with which the chosen set begins (count)", at_least=1)
 
 # %% ../../nbs/scorers/gio.ipynb #23f9a698
 def fit_gio(settings: GioSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:

@@ -67,7 +67,7 @@ class HashedSettings:
     "What the classifier learns from."
     hash_buckets: int = setting(2**18, "buckets of words and word pairs (count)", at_least=2)
     generic_per_specific: float = setting(
-        5., "generic examples that the classifier learns from, for each specific one (ratio)",
+        5., "generic examples per specific one that the classifier learns from (ratio)",
         above=0)
 
 # %% ../../nbs/scorers/hashed_classifier.ipynb #12a5bd08

@@ -41,7 +41,7 @@ def best_ranks(similarity: Float[np.ndarray, "items targets"]) -> Int[np.ndarray
 class BetrSettings(EmbeddingSettings):
     "What the classifier learns from."
     positives: float = setting(
-        .1, "share of the sample that the classifier takes for wanted (0 to 1)", above=0,
+        .1, "share of the sample that counts as wanted for the classifier (0 to 1)", above=0,
         at_most=.9)
 
 # %% ../../nbs/scorers/nearest.ipynb #c7b16bfd

@@ -108,9 +108,9 @@ def first_bytes(texts: Iterable[str], most: int) -> list[str]:
 @dataclass(frozen=True)
 class NGramSettings:
     "What the models count."
-    ngram_order: int = setting(5, "bytes of the longest n-gram (count)", at_least=1, at_most=8)
+    ngram_order: int = setting(5, "length of the longest n-gram (bytes)", at_least=1, at_most=8)
     ngram_bytes: int = setting(
-        2**24, "text that each of the two models counts, at most (bytes)", at_least=1)
+        2**24, "text from which each of the two models is counted, at most (bytes)", at_least=1)
 
 # %% ../../nbs/scorers/ngram.ipynb #5911c72c
 def shuffled_texts(pool: Pool, seed: int, block: int = 256) -> Iterable[str]:

@@ -64,10 +64,10 @@ def fit_tfidf(texts: Iterable[str], least: int = 2, most: int = 2**16) -> TfIdf:
 class TfIdfSettings:
     "What is compared."
     vocabulary_texts: int = setting(
-        2**15, "generic examples or documents that the words are counted in, at most (count)",
+        2**15, "generic examples or documents in which words are counted, at most (count)",
         at_least=1)
     targets: int = setting(
-        4_096, "specific examples or documents that others are compared with, at most (count)",
+        4_096, "specific examples or documents with which others are compared, at most (count)",
         at_least=1)
 
 # %% ../../nbs/scorers/tfidf.ipynb #f4249d8d

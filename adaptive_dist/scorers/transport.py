@@ -42,7 +42,7 @@ def calibrated_gradient(u: Float[np.ndarray, " items"]) -> Float[np.ndarray, " i
 class TransportSettings(EmbeddingSettings):
     "Regularised transport between a sample and the targets."
     transport_sample: int = setting(
-        4_096, "generic items that are carried to the targets, at most (count)", at_least=2)
+        4_096, "generic items that are transported to the targets, at most (count)", at_least=2)
     transport_epsilon: float = setting(
         .05, "regularisation, in units of distance between unit vectors", above=0)
 

@@ -35,7 +35,7 @@ def shared_compression(raw: bytes, others: Iterable[tuple[bytes, int]]) -> float
 class ZipSettings:
     "What texts are compared with."
     zip_targets: int = setting(
-        64, "specific examples or documents that each text is compressed with, at most (count)",
+        64, "specific examples or documents with which each text is compressed, at most (count)",
         at_least=1)
 
 # %% ../../nbs/scorers/zip_fit.ipynb #105476f4

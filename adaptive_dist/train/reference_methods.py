@@ -51,7 +51,7 @@ class MixingSettings:
     generic_proportion: float = setting(
         .9, "proportion of generic examples in mixing (0 to 1)", at_least=0, at_most=1)
     mixing: Literal["one_batch", "two_gradients"] = setting(
-        "one_batch", "both kinds in one batch, or a batch of each at twice the work")
+        "one_batch", "both kinds of examples in one batch, or a batch of each at twice the work")
 
 # %% ../../nbs/train/reference_methods.ipynb #r0000009
 def mixed_reader(config: TaskConfig, data: Split) -> Joined:
@@ -127,7 +127,7 @@ class ReplaySettings:
     replay_from: str | None = setting(
         None, "run with stored weighting networks (folder)", path=True)
     replay_order: Literal["recorded", "shuffled", "last"] = setting(
-        "recorded", "order in which they are used; last: only the last one")
+        "recorded", "order in which the stored networks are used; last: only the last one")
     filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting(
         "gumbel_top_k", "how rows are drawn from the big batch")
 

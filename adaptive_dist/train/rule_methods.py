@@ -35,7 +35,7 @@ class RuleSettings:
     filter: Literal["gumbel_top_k", "uniform", "top_k", "with_replacement"] = setting(
         "gumbel_top_k", "how rows are drawn from the big batch")
     generic_rows: int | None = setting(
-        None, "generic examples a rule looks at in a step (count); none: as many as the batch",
+        None, "generic examples a rule judges in a step (count); none: as many as the batch",
         at_least=1)
     update_every: int = setting(
         1, "steps between updates of the weighting network (count)", at_least=1)
@@ -153,10 +153,10 @@ class SobaSettings(RuleSettings):
         "empirical Fisher matrix, by finite differences")
     damping: float = setting(0., "Tikhonov damping of v (units of curvature)", at_least=0)
     v_memory: float | None = setting(
-        None, "what v remembers, instead of a damping: share of the run, at most .1 (0 to 1)",
+        None, "memory of v, in place of a damping: share of the run, at most .1 (0 to 1)",
         above=0)
     v_optimizer: Literal["sgd", "adam"] = setting(
-        "sgd", "what moves v; adam: the model's own optimizer and schedule")
+        "sgd", "optimizer of v; adam: the model's own optimizer and schedule")
     v_learning_rate: float = setting(.01, "learning rate of v with sgd (per step)", above=0)
     v_every: int = setting(1, "steps between updates of v (count)", at_least=1)
     v_start: int | None = setting(
@@ -165,7 +165,7 @@ class SobaSettings(RuleSettings):
     v_freeze: int | None = setting(
         None, "steps after which v stays as it is (count); none: never", at_least=1)
     curvature_rows: float = setting(
-        1., "share of the generic rows of a step that the curvature's product sees (0 to 1)",
+        1., "share of a step's generic rows used for the product with the curvature (0 to 1)",
         above=0, at_most=1)
 
 # %% ../../nbs/train/rule_methods.ipynb #966db7c1
@@ -230,10 +230,10 @@ SOBA = Method("follow the specific gradient seen through the inverse Hessian", s
 @dataclass(frozen=True)
 class SolverSettings(RuleSettings):
     "Settings of cg and neumann."
-    products: int = setting(5, "products with the curvature in a step (count)", at_least=1)
+    products: int = setting(5, "products with the curvature at each step (count)", at_least=1)
     damping: float = setting(1., "Tikhonov damping (units of curvature)", at_least=0)
     curvature_rows: float = setting(
-        1., "share of the generic rows of a step that the curvature's products see (0 to 1)",
+        1., "share of a step's generic rows used for products with the curvature (0 to 1)",
         above=0, at_most=1)
 
 # %% ../../nbs/train/rule_methods.ipynb #a544910d
@@ -258,7 +258,7 @@ CG = Method("solve for SOBA's direction in every step, by conjugate gradients", 
 class NeumannSettings(SolverSettings):
     "Settings of neumann."
     neumann_rate: float = setting(
-        .1, "rate of the series; below 2 over the largest curvature (per unit of curvature)",
+        .1, "rate of the series, below 2 divided by the largest curvature (per unit of curvature)",
         above=0)
 
 # %% ../../nbs/train/rule_methods.ipynb #c701608e

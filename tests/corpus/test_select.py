@@ -2,6 +2,7 @@
 import contextlib
 import json
 import math
+import os
 import re
 import signal
 import subprocess
@@ -21,6 +22,10 @@ from adaptive_dist.corpus import scoring, select
 from adaptive_dist.corpus.bridge import PickedOrder, PickedSource
 from adaptive_dist.corpus.choice import SelectConfig, record_keys, threshold
 from adaptive_dist.corpus.plan import ScoringConfig
+from adaptive_dist.corpus.records import reading_of, record_blocks
+from adaptive_dist.corpus.tokenise import TokeniseConfig, tokenise
+from adaptive_dist.data.sources import parse_source, parts_of
+from adaptive_dist.data.tokens import train_subwords
 from adaptive_dist.scorers.exported import load_scorer
 from adaptive_dist.scorers.scorer import find_scorer, scorer_names
 
@@ -132,7 +137,7 @@ def test_one_process_eight_tasks_and_python_say_the_same(corpus, scorer, monkeyp
     for task in range(8):
         cluster = select.ClusterConfig(tasks=8, task=task)
         assert select.score_records("corpus", config, Path("many.parquet"), cluster, False) is None
-    monkeypatch.setattr(scoring, "score_share", None)  # nothing is left to be scored
+    monkeypatch.setattr(scoring, "make_share", None)  # nothing is left to be scored
     select.score_records("corpus", config, Path("many.parquet"), progress=False)
     one, many = rows_of("one.parquet"), rows_of("many.parquet")
     assert one == many and [row["id"] for row in one] == [*all_rows()]
@@ -186,7 +191,7 @@ def test_an_interrupted_pass_goes_on(corpus, monkeypatch):
 def test_the_same_again_has_nothing_to_do_and_another_share_no_scores(corpus, monkeypatch, capsys):
     same = "select corpus --specific law.txt --share"
     assert command(f"{same} .1") == 0
-    monkeypatch.setattr(scoring, "score_share", None)
+    monkeypatch.setattr(scoring, "make_share", None)
     assert command(f"{same} .1") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert command(f"{same} .2") == 0
@@ -339,6 +344,72 @@ def test_a_million_records_in_little_memory_and_killed_five_times(workplace):
     print("memory (GB):", *(f"{n/1e9:.2f}" for n in used))
 
 
+def tokenised(path):
+    "The tokens in a folder by the ids of their records."
+    return {row["id"]: row["tokens"] for row in rows_of(Path(path)/"tokens")}
+
+
+def test_tokens_are_those_of_the_tokenizer_and_join_back(corpus, capsys):
+    own = train_subwords([row["text"] for row in all_rows().values()], 300)
+    own.save(Path("own.json"))
+    assert command("tokenise corpus --tokenizer own.json --out t") == 0
+    found, known = tokenised("t"), all_rows()
+    assert [*found] == [*known]
+    expected = own.tokenizer.encode_batch([row["text"] for row in known.values()])
+    assert [*found.values()] == [one.ids for one in expected]
+    total = sum(map(len, found.values()))
+    assert f"{total:,} tokens of 90 records" in capsys.readouterr().out
+    assert command("select corpus --method shortest --top 9") == 0
+    picked = rows_of("picked.parquet")
+    assert all(own.tokenizer.decode(found[row["id"]]) == row["text"] for row in picked)
+
+
+def test_tokenising_in_tasks_does_what_is_left(corpus, monkeypatch, capsys):
+    train_subwords([row["text"] for row in all_rows().values()], 300).save(Path("own.json"))
+    config = TokeniseConfig(tokenizer="own.json")
+    for task in range(8):
+        cluster = select.ClusterConfig(tasks=8, task=task)
+        assert tokenise("corpus", config, Path("many"), cluster, progress=False) is None
+    before = {path: path.stat().st_mtime_ns for path in Path("many").rglob("*.parquet")}
+    lost = sorted(before)[1]
+    lost.unlink()
+    again = tokenise("corpus", config, Path("many"), progress=False)
+    after = {path: path.stat().st_mtime_ns for path in before}
+    assert {path for path in before if after[path] != before[path]} == {lost}
+    assert again.records == 90 and tokenised("many").keys() == all_rows().keys()
+    for words, said in {"--out many --text-column number": "differs in its columns",
+                        "--out corpus": "holds other files",
+                        "--out t --tokenizer no.json": "name a tokenizer.json"}.items():
+        first = "" if "--tokenizer" in words else "--tokenizer own.json"
+        assert command(f"tokenise corpus {first} {words}") == 2
+        assert said in capsys.readouterr().err, words
+    assert not Path("t").exists()
+
+
+def test_a_text_that_is_no_text_is_tokenised(workplace):
+    rows = [{"text": "a wave \ud800"}, {"text": ""}, {"text": "a wave"}]
+    Path("odd.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    train_subwords(["a wave"], 260).save(Path("own.json"))
+    found = tokenise("odd.jsonl", TokeniseConfig(tokenizer="own.json"), Path("t"), progress=False)
+    tokens = [*tokenised("t").values()]
+    assert found.records == 3 and tokens[1] is None and tokens[0][:-1] == tokens[2] + [
+        *tokens[0][len(tokens[2]):-1]]
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.csv.gz"])
+def test_one_long_file_has_an_end_in_sight(workplace, name):
+    "Its bytes say about how many records are still to come."
+    text = texts(np.random.default_rng(2), 20_000, 5)
+    head, row = ("text\n", "{}\n") if ".csv" in name else ("", '{{"text": "{}"}}\n')
+    with pa.output_stream(name, compression="detect") as file:
+        file.write((head + "".join(map(row.format, text))).encode())
+    part, = parts_of(parse_source(name, "text"))[0]
+    expected, ends = scoring.Expected([part]), []
+    for _, records in record_blocks(part, reading_of(ScoringConfig()), 2_000):
+        ends.append(expected.see(sum(1 for _ in records)))
+    assert all(11_000 < end < 26_000 for end in ends[1:]) and expected.end() == 20_000
+
+
 def test_a_task_that_was_killed_is_done_again_and_a_finished_one_is_not(corpus):
     pytest.importorskip("datatrove")
     words = ["score", "ngram", "corpus", "--specific", "law.txt", "--out", "s.parquet", "--quiet",
@@ -346,7 +417,7 @@ def test_a_task_that_was_killed_is_done_again_and_a_finished_one_is_not(corpus):
     assert main(words) == 0
     ids = [row["id"] for row in rows_of("s.parquet")]
     assert ids == [*all_rows()] and math.isfinite(sum(row["score"] for row in rows_of("s.parquet")))
-    done = Path("s.parquet.work/tasks/completions")
+    done = Path("s.parquet.work/tasks/of_8/completions")
     assert len(list(done.iterdir())) == 8
     before = {path: path.stat().st_mtime_ns for path in Path("s.parquet.work").rglob("*.parquet")}
     lost = sorted(before)[1]
@@ -356,3 +427,70 @@ def test_a_task_that_was_killed_is_done_again_and_a_finished_one_is_not(corpus):
     assert main(words) == 0 and [row["id"] for row in rows_of("s.parquet")] == ids
     after = {path: path.stat().st_mtime_ns for path in before}
     assert {path for path in before if after[path] != before[path]} == {lost}
+
+
+SBATCH = """#!{python}
+import os, re, subprocess, sys
+from pathlib import Path
+script = Path(sys.argv[-1]).read_text()
+with open("submitted", "a") as file: file.write(script)
+print("Submitted batch job 1234")
+if "merge_stats" in script: sys.exit()
+last = int(re.search("--array=0-([0-9]+)", script)[1])
+for k in range(last + 1):
+    job = {{"SLURM_ARRAY_TASK_ID": str(k), "SLURM_NODELIST": "localhost", "RUN_OFFSET": "0"}}
+    subprocess.run(["bash", "-c", script], env={{**os.environ, **job}}, check=True,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+"""
+SRUN = """#!/bin/bash
+while [[ $1 == -* ]]; do [[ $1 == -n ]] && shift; shift; done
+exec "$@"
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    "Programs in the place of Slurm's, which take in an array of jobs and do them at once."
+    programs = tmp_path/"programs"
+    programs.mkdir()
+    texts = {"sbatch": SBATCH.format(python=sys.executable), "srun": SRUN,
+             "scontrol": "#!/bin/sh\necho localhost\n"}
+    for name, text in texts.items():
+        (programs/name).write_text(text)
+        (programs/name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+
+
+@pytest.mark.slow
+def test_slurm_takes_a_script_that_does_the_tasks(corpus, slurm, capsys):
+    pytest.importorskip("datatrove")
+    words = ["score", "ngram", "corpus", "--specific", "law.txt", "--out", "s.parquet", "--quiet",
+             "--executor", "slurm", "--tasks", "3", "--workers", "2", "--memory", "5",
+             "--slurm-partition", "long", "--slurm-time", "01:00:00"]
+    assert main(words) == 0 and not Path("s.parquet").exists()
+    assert "3 tasks are with slurm" in capsys.readouterr().out
+    script = Path("submitted").read_text()
+    for line in ("array=0-2%2", "mem-per-cpu=5G", "partition=long", "time=01:00:00", "requeue"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "--qos" not in script and f"PATH={Path(sys.executable).parent}:$PATH" in script
+    before = {path: path.stat().st_mtime_ns for path in Path("s.parquet.work").rglob("*.parquet")}
+    assert len(before) == 3 and main(words) == 0
+    assert [row["id"] for row in rows_of("s.parquet")] == [*all_rows()]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_without_slurm_one_line_says_so(corpus, capsys):
+    pytest.importorskip("datatrove")
+    assert command("score shortest corpus --executor slurm --tasks 3") == 2
+    assert "give the command where sbatch works" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ray_does_the_tasks(corpus):
+    pytest.importorskip("datatrove")
+    pytest.importorskip("ray")
+    words = "tokenise corpus --tokenizer own.json --out t --executor ray --tasks 3 --workers 2"
+    train_subwords([row["text"] for row in all_rows().values()], 300).save(Path("own.json"))
+    assert command(f"{words} --memory 1") == 0
+    assert [*tokenised("t")] == [*all_rows()]
+    assert len(list(Path("t/tasks/of_3/completions").iterdir())) == 3

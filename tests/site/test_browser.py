@@ -148,6 +148,31 @@ def test_pages_read_well_on_a_phone_and_at_a_desk(
                 tab.screenshot(tmp_path/f"{name.replace('/', '_')}.png", whole=True)
     assert not {at: faults for at, faults in found.items() if faults}
 
+# Pixels at 1280 wide; these two are longer: the algorithm's heart, in one piece with its examples,
+# and the experiment that everything else refers to
+LONGEST, LONGER = 6_000, {"method/rules.html": 9_600, "experiments/lm.html": 10_500}
+
+def test_no_page_is_too_long(tab: Tab, site: Path) -> None:
+    pages = sorted(p for p in site.rglob("*.html") if not p.is_relative_to(site/"source"))
+    tab.look(1280, 900)
+    heights = {}
+    with served(site) as url:
+        for page in pages:
+            name = page.relative_to(site).as_posix()
+            tab.open(f"{url}/{name}")
+            heights[name] = tab.evaluate("document.documentElement.scrollHeight")
+    assert {n: h for n, h in heights.items() if h > LONGER.get(n, LONGEST)} == {}
+    assert all(heights[name] > LONGEST for name in LONGER)  # else it need not be named
+
+def test_what_a_link_leads_to_is_open_and_one_button_opens_all(tab: Tab, site: Path) -> None:
+    with served(site) as url:
+        tab.look(1280, 900)
+        tab.open(f"{url}/method/rules.html#soba_rule")
+        opened = "[...document.querySelectorAll('details.entry[open] h3')].map(e => e.id)"
+        assert tab.wait(f"{opened}.length") and tab.evaluate(opened) == ["soba_rule"]
+        tab.click(".open-all")
+        assert not tab.evaluate("document.querySelectorAll('details.entry:not([open])').length")
+
 FIRST = {
     "gpu": "guides/gpu_and_tpu.html", "cite": "guides/citing.html",
     "flax": "guides/your_model.html", "pytorch": "guides/your_trainer.html",

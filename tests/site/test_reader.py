@@ -3,6 +3,7 @@ import ast
 from pathlib import Path
 
 import api
+import folds
 import nbformat
 import pytest
 import reader
@@ -136,3 +137,32 @@ def test_code_that_shows_nothing_is_folded_behind_what_does(tmp_path: Path) -> N
     assert code.source.endswith("a = 1\n\na") and "#| code-fold: true" in code.source
     assert '#| fig-alt: "Cake: Crumbs"' in code.source
     assert last.source.endswith("b = 2") and "#| code-fold: true" in last.source
+
+def cell(html: str) -> str:
+    "A cell of a rendered page."
+    return f'<div id="cell-1" class="cell">\n{html}\n</div>\n'
+
+DOCUMENTED = cell('''<hr />
+<p><a href="x" target="_blank">source</a></p>
+<h3 id="bake" class="anchored">bake</h3>
+<div><pre>bake(dough)</pre></div>
+<p><em>Bake a cake.</em></p>
+<p>Slowly.</p>''')
+
+def test_many_names_are_a_line_each_that_opens_with_the_example() -> None:
+    example, figure = cell("<div>bake(1)</div>"), cell('<img src="cake.png">')
+    page = f"<main>{DOCUMENTED*folds.MANY}{example}{figure}<p>Prose.</p></main>"
+    found = folds.folded(page)
+    assert found.count('<details class="entry"><summary><h3 id="bake"') == folds.MANY
+    assert "</h3> <span>Bake a cake.</span></summary>" in found and "<em>" not in found
+    assert f"{example.strip()}</details>\n{figure}<p>Prose.</p>" in found
+    assert found.endswith("<p>Prose.</p></main>")
+    few = f"<main>{DOCUMENTED*(folds.MANY - 1)}{example}</main>"
+    assert folds.folded(few) == few
+
+def test_long_code_between_names_is_folded() -> None:
+    code = '<div class="code-copy-outer-scaffold">' + "x\n"*folds.LONG + "</div>"
+    short = '<div class="code-copy-outer-scaffold">x\n</div>'
+    prose = "<p>So:</p>\n"
+    page = DOCUMENTED*folds.MANY + prose + cell(code) + prose + cell(short)
+    assert folds.folded(page).count('<details class="code-fold"><summary>Code</summary>') == 1

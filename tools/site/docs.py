@@ -2,10 +2,11 @@
 
 What is added to their work: the sidebar lists only notebooks that exist; the reference shows the
 source's signatures, fields and settings, and has an index (api.py); names are folded where they are
-many (folds.py), and the code of pages of results (reader.py); search goes by words (search.js); mathematics is drawn by a copy of KaTeX (from npm;
-failing that it is shown as TeX), text in the reader's own fonts; links to the reference and to
-source code stay inside the site. What check_site.py finds is an error: a traceback, a broken link,
-an unresolved reference, a request to another host.
+many (folds.py), and the code of pages of results (reader.py); search goes by words (search.js);
+mathematics is drawn by a copy of KaTeX (from npm; failing that it is shown as TeX), text in the
+reader's own fonts; links to the reference and to source code stay inside the site. What
+check_site.py finds is an error: a traceback, a broken link, an unresolved reference, a request to
+another host.
 """
 import html
 import json
