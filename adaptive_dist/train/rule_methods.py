@@ -157,12 +157,11 @@ class MatesSettings(GradientRuleSettings):
     influence: Literal["gradient", "optimizer"] = setting(
         "gradient", "the step whose influence is predicted: plain gradient descent, or the model's "
         "optimizer")
-    stage: int = setting(
-        10_000, "steps for which a weighting network picks, until the next takes its place (count)",
+    stages: int = setting(
+        5, "stages of the run, in each of which another weighting network picks (count)",
         at_least=1)
-    look: int | None = setting(
-        None, "last steps of a stage in which the next network learns (count); none: all",
-        at_least=1)
+    look: float = setting(
+        1., "last part of a stage, in which the next network learns (0 to 1)", above=0, at_most=1)
 
 # %% ../../nbs/train/rule_methods.ipynb #18eaa2c0
 def mates_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
@@ -171,21 +170,22 @@ def mates_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     make = sama_rule if own.influence == "optimizer" else dds_rule
     learner = selectors.adaptive(rule=make(own.derivative, own.ema_decay),
                                  **shared_arguments(config, inputs))
-    return staged(learner, stage=own.stage, look=own.look)
+    stage = -(-config.steps//own.stages)
+    return staged(learner, stage=stage, look=max(1, round(own.look*stage)))
 
 # %% ../../nbs/train/rule_methods.ipynb #9a7dd9ea
 def check_stages(config: TaskConfig, dtype: str) -> None:
-    """`UsageError` for a look that is longer than a stage, and as `check_generic_rows`.
+    """`UsageError` for a run without a second stage, and as `check_generic_rows`.
 
     Networks of several targets are refused: which of their stages is at hand is not told.
     """
     check_generic_rows(config, dtype)
-    own = config.method_settings
-    if own.network_per_target:
+    if config.method_settings.network_per_target:
         raise UsageError("--network-per-target: --method mates picks in stages, leave it out, or "
                          "choose --method dds")
-    if own.look and own.look > own.stage:
-        raise UsageError(f"--look {own.look} exceeds --stage {own.stage}: look in fewer steps")
+    if config.method_settings.stages == 1 or config.steps == 1:
+        raise UsageError("--method mates picks from its second stage on: choose --stages 2 or more "
+                         "and as many --steps")
 
 # %% ../../nbs/train/rule_methods.ipynb #fef4cd8d
 MATES = Method("pick in stages by what was predicted in the stage before to help the target",

@@ -141,6 +141,15 @@ def test_a_comparison_its_scores_and_translations_with_its_runs(compared, capsys
     check_translations(out)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
+def test_methods_that_look_at_gradients_run_on_pairs(method):
+    write_pairs()
+    quick = ["--fine-tune-steps", "0", "--translated", "0", "--out", "out"]
+    assert main(["run", "mt", *TINY, "--method", method, *quick]) == 0
+    assert 0 < json.loads(Path("out/result.json").read_text())["specific_loss"] < 10
+
+
 def test_folders_that_cannot_translate(tmp_path):
     config = tmp_path/"config.json"
     with pytest.raises(UsageError, match="holds no run"):

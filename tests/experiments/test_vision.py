@@ -113,6 +113,14 @@ def test_a_guard_judges_held_out_pictures_by_the_contrastive_loss():
     assert np.isfinite([result("out")["specific_loss"], result("out")["generic_loss"]]).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
+def test_methods_that_look_at_gradients_run_on_pictures(method):
+    own = dict(candidates=2) if method == "greats" else {}
+    assert run("out", method=method, fine_tune_steps=0, **own) == 0
+    assert 0 < result("out")["specific_loss"] < 10
+
+
 def test_what_cannot_be_used_is_reported():
     report = prepare_images(tiny().data).report
     lost = {reason: kind["count"] for reason, kind in report["left out"]["generic"].items()}
