@@ -4,6 +4,7 @@ Losses, BLEU that sacreBLEU's own command confirms, translations by a run's fold
 """
 import csv
 import json
+import math
 import random
 import subprocess
 import sys
@@ -159,6 +160,17 @@ def test_folders_that_cannot_translate(tmp_path):
     config.write_text('{"task": "mt"}')
     with pytest.raises(UsageError, match="holds no fine-tuned model"):
         mt.translator(tmp_path, "fine_tuned")
+
+
+@pytest.mark.slow
+def test_a_guard_of_translation():
+    write_pairs()
+    command = ["run", "mt", *TINY, "--method", "anograd", "--keep-general", ".5", "--out", "run"]
+    assert main(command) == 0
+    found = json.loads(Path("run/result.json").read_text())
+    assert math.isfinite(found["specific_loss"]) and math.isfinite(found["generic_loss"])
+    record = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    assert math.isfinite(record["correlation"])
 
 
 @pytest.mark.parametrize(("flags", "essential"), [
