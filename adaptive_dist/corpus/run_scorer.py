@@ -65,6 +65,7 @@ def travelling(run: Finished) -> tuple[TextNetwork, dict[str, Any]]:
     if "alpha" in state: return reading_of_run(run), state["alpha"]
     if state.get("judge"): return reading_of_run(run, judged=True), state["pair"]
     if "pair" in state: raise stays(run, "copies of the whole model judge without --judge-width")
+    if "each" in state: raise stays(run, "each target has a network of its own")
     raise stays(run, "it has no network of its own")
 
 # %% ../../nbs/corpus/run_scorer.ipynb #276036d4

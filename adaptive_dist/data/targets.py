@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['WEIGHTED', 'named_weights', 'rows_of', 'spread', 'first_of_each', 'with_targets', 'mean_over_targets',
-           'loss_by_target', 'in_other_units', 'systematic_counts', 'TargetBatches', 'specific_batches']
+           'loss_by_target', 'in_other_units', 'shares_of', 'systematic_counts', 'TargetBatches', 'specific_batches',
+           'most_in_proportion', 'in_proportion', 'as_weighted']
 
 # %% ../../nbs/data/targets.ipynb #b9dae285
 import functools
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Integer
 
 from ..config.errors import UsageError
 from .readers import Batches, evenly_spaced, spaced_numbers
@@ -100,6 +101,12 @@ def in_other_units(found: Mapping[str, Any], ratio: Callable[[Rows], float], row
             for k, target in enumerate(targets)]
     return mean_over_targets(each, targets)
 
+# %% ../../nbs/data/targets.ipynb #5687f01d
+def shares_of(targets: Sequence[Target]) -> Float[np.ndarray, " targets"]:
+    "Weights of targets, as parts of 1."
+    weights = np.array([target.weight for target in targets])
+    return weights/weights.sum()
+
 # %% ../../nbs/data/targets.ipynb #1774e900
 def systematic_counts(share: Float[np.ndarray, " targets"], size: int,
                       start: float) -> Int[np.ndarray, " targets"]:
@@ -114,8 +121,7 @@ class TargetBatches(Batches):
     def __init__(self, part: Rows, targets: Sequence[Target], batch_size: int, seed: Sequence[int],
                  name: str):
         super().__init__(part, batch_size, seed, name)
-        weights = np.array([target.weight for target in targets])
-        self.share = weights/weights.sum()
+        self.share = shares_of(targets)
         self.numbers = [np.flatnonzero(part["target"] == k) for k in range(len(targets))]
         self.shuffled = functools.lru_cache(2*len(targets))(self.shuffle)
 
@@ -142,3 +148,32 @@ def specific_batches(data: Split, size: int, seed: Sequence[int]) -> Batches:
     name = "specific training"
     if not data.targets: return Batches(data.specific_train, size, seed, name)
     return TargetBatches(data.specific_train, data.targets, size, seed, name)
+
+# %% ../../nbs/data/targets.ipynb #2a5954fe
+def most_in_proportion(of: Integer[np.ndarray, " rows"], targets: Sequence[Target]) -> int:
+    "How many rows stand in proportion at most, none twice, by the target of each; else all."
+    if not targets: return len(of)
+    counts = np.bincount(of, minlength=len(targets))
+    return int((counts/shares_of(targets)).min())
+
+# %% ../../nbs/data/targets.ipynb #67f1aadc
+def in_proportion(of: Integer[np.ndarray, " rows"], count: int,
+                  targets: Sequence[Target]) -> Int[np.ndarray, " count"]:
+    """Numbers of `count` rows in proportion, evenly spaced, by the target of each.
+
+    Those of a target with fewer come again.
+    """
+    if not targets: return spaced_numbers(len(of), count)
+    found = []
+    for k, wanted in enumerate(systematic_counts(shares_of(targets), count, .5)):
+        own = np.flatnonzero(of == k)
+        again = np.resize(np.arange(len(own)), max(wanted, len(own)))
+        found.append(own[again[spaced_numbers(len(again), int(wanted))]])
+    return np.concatenate(found)
+
+# %% ../../nbs/data/targets.ipynb #df636aef
+def as_weighted(data: Split, part: Rows) -> Rows:
+    "Specific rows of a split: all, or of several targets those that stand in proportion."
+    if not data.targets: return part
+    of = part["target"]
+    return part[in_proportion(of, most_in_proportion(of, data.targets), data.targets)]

@@ -223,7 +223,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
     "sama": dict(ema_decay=.98),
-    "mates": dict(ema_decay=.98, stage=250, look=60),
+    "mates": dict(ema_decay=.98, stages=10, look=.25),
     "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768),
     "online_cds": dict(judge_width=64),
     "greats": dict(judge_width=64)}

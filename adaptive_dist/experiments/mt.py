@@ -241,7 +241,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "dds": dict(derivative="finite_difference", ema_decay=.98),
     "anograd": dict(derivative="finite_difference", ema_decay=.98),
     "sama": dict(derivative="finite_difference", ema_decay=.98),
-    "mates": dict(derivative="finite_difference", ema_decay=.98, stage=150, look=40),
+    "mates": dict(derivative="finite_difference", ema_decay=.98, stages=10, look=.25),
     "cds": dict(cds_steps=400, cds_fine_tune_steps=200)}
 _reduced = change(
     MTConfig(method_defaults=_methods), vocabulary=4_096, held_out=400,

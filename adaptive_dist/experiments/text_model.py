@@ -22,7 +22,6 @@ from ..config.errors import UsageError
 from ..config.settings import setting
 from ..config.tensor_files import model_folder
 from ..data.text import DataConfig
-from ..data.vocabulary import TOKENIZER_FILE
 from ..method.problem import Params
 from ..models import adapters as adapting, pretrained
 from ..models.adapters import Adapted, AdapterConfig, adapted_model
@@ -36,6 +35,9 @@ class StartConfig:
     from_: str | None = setting(
         None, "model to begin with, in the layout of Hugging Face: a folder, or a name on the hub; "
         "its config.json says its shape; none: random parameters", path=True)
+    residual_dropout: float = setting(
+        0., "dropout of what each block of that model adds to its residual stream (0 to 1)",
+        at_least=0, at_most=.9)
 
     def fingerprint(self) -> dict[str, str]:
         "That of the weights, if any, by the flag that names them; `UsageError` if out of reach."
@@ -75,11 +77,11 @@ def with_own_tokenizer(data: DataConfig, start: StartConfig) -> DataConfig:
         raise UsageError(f"--vocabulary {data.vocabulary}: --from {start.from_} reads its own "
                          "tokens, leave it out")
     folder = model_folder(start.from_)
-    if (folder/TOKENIZER_FILE).is_file(): return replace(data, tokenizer=str(folder))
+    if (folder/"tokenizer.json").is_file(): return replace(data, tokenizer=str(folder))
     others = [name for name in ("vocab.json", "tokenizer.model") if (folder/name).is_file()]
     if others:
         raise UsageError(f"--from {start.from_} has a tokenizer in {others[0]} and no "
-                         f"{TOKENIZER_FILE}: name one with --tokenizer")
+                         "tokenizer.json: name one with --tokenizer")
     return data
 
 # %% ../../nbs/experiments/text_model.ipynb #18564d2e
@@ -112,12 +114,12 @@ def open_adapted(name: str, adapters: AdapterConfig) -> Pretrained:
     return found
 
 # %% ../../nbs/experiments/text_model.ipynb #8ee59561
-def pretrained_model(found: Pretrained, name: str, size: ByteTransformerConfig,
+def pretrained_model(found: Pretrained, start: StartConfig, size: ByteTransformerConfig,
                      adapters: AdapterConfig, numbers: int, offset: int) -> TextModel:
     "A published model; `UsageError` for one that cannot be used with these texts."
-    check_pretrained(found, name, size.length, numbers, offset)
+    check_pretrained(found, str(start.from_), size.length, numbers, offset)
     config = replace(found.config, offset=offset, dtype=size.dtype, remat=size.remat,
-                     attention=size.attention)
+                     attention=size.attention, dropout=start.residual_dropout)
     model = adapted_model(found.module(config), adapters, size.dtype)
     return TextModel(model, partial(load_text_model, found, model),
                      {"model.json": json.dumps(found.values, indent=2).splitlines()})
@@ -130,6 +132,9 @@ def opened_start(start: StartConfig, size: ByteTransformerConfig,
     if adapters.lora_rank:
         raise UsageError(f"--lora-rank {adapters.lora_rank}: adapters are added to a model that "
                          "has learnt something, name one with --from")
+    if start.residual_dropout:
+        raise UsageError(f"--residual-dropout {start.residual_dropout} is of a model taken up with "
+                         "--from: name one, or say --dropout")
     check_byte_transformer(size)
     return None
 
@@ -142,8 +147,7 @@ def text_model(start: StartConfig, size: ByteTransformerConfig, adapters: Adapte
     opened. Raises `UsageError` for a model that cannot be.
     """
     found = found or opened_start(start, size, adapters)
-    if found and start.from_:
-        return pretrained_model(found, start.from_, size, adapters, numbers, offset)
+    if found: return pretrained_model(found, start, size, adapters, numbers, offset)
     return TextModel(ByteTransformer(size, numbers))
 
 # %% ../../nbs/experiments/text_model.ipynb #b101df84
@@ -151,7 +155,7 @@ def save_byte_transformer(out: Path, size: ByteTransformerConfig, params: Params
                           beside: Path | None) -> str:
     "Write a byte transformer as a GPT-2, with the tokenizer that lies in a run's folder, if any."
     numbers = params["params"]["embedding"]["embedding"].shape[0]
-    offset = int(beside is not None and (beside/TOKENIZER_FILE).is_file())
+    offset = int(beside is not None and (beside/"tokenizer.json").is_file())
     values = pretrained.gpt2_values(size, numbers, start=(numbers - 1)*offset)
     pretrained.save_pretrained(out, values, pretrained.gpt2_params(params, offset), beside)
     return f"a GPT-2 of {numbers} tokens"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['of_target', 'levels_of', 'mixed', 'PerTargetState', 'per_target']
 
-# %% ../../nbs/method/per_target.ipynb #6c14817a
+# %% ../../nbs/method/per_target.ipynb #739cb7e9
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from .filtering import Filter, Selection, gumbel_top_k
 from .problem import Batch, LossFn, Params, Task
 from .selector import Selector, SelectorState, check_size
 
-# %% ../../nbs/method/per_target.ipynb #b68adbc3
+# %% ../../nbs/method/per_target.ipynb #ad0e7112
 def of_target(loss: LossFn, target: int) -> LossFn:
     "Losses of a batch whose mean is that of the rows of one target; 0 where it has none."
     def own(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
@@ -26,19 +26,19 @@ def of_target(loss: LossFn, target: int) -> LossFn:
         return jnp.where(mine, loss(params, batch, key), 0.)/share
     return own
 
-# %% ../../nbs/method/per_target.ipynb #4cd70e33
+# %% ../../nbs/method/per_target.ipynb #12e9c6f4
 def levels_of(scores: Float[Array, "targets rows"]) -> Float[Array, " targets"]:
     r"Logarithm of the mean of $e^\alpha$ over rows, for the scores of each network."
     return jax.nn.logsumexp(scores, 1) - jnp.log(scores.shape[1])
 
-# %% ../../nbs/method/per_target.ipynb #1d583015
+# %% ../../nbs/method/per_target.ipynb #2f6886d5
 def mixed(scores: Float[Array, "targets rows"], levels: Float[Array, " targets"],
           shares: Sequence[float]) -> Float[Array, " rows"]:
     r"Log-weights $\log\sum_k\lambda_ke^{\alpha^{(k)}-c_k}$ of rows, for levels $c$."
     parts = scores - levels[:, None]
     return jax.nn.logsumexp(parts, 0, b=jnp.array(shares)[:, None])
 
-# %% ../../nbs/method/per_target.ipynb #ca5979a6
+# %% ../../nbs/method/per_target.ipynb #347634c7
 class PerTargetState(NamedTuple):
     """What the selectors of several targets carry.
 
@@ -48,7 +48,7 @@ class PerTargetState(NamedTuple):
     each: tuple[SelectorState, ...]
     levels: Float[Array, " targets"]
 
-# %% ../../nbs/method/per_target.ipynb #273b4617
+# %% ../../nbs/method/per_target.ipynb #d8bcd856
 def per_target(
     make: Callable[[Task], Selector], task: Task, shares: Sequence[float], *,
     batch_size: int,                    # rows to train on, of each big batch
@@ -67,9 +67,9 @@ def per_target(
         return jnp.stack([one.score(own, batch) for one, own in both if one.score])
 
     def init(key: PRNGKeyArray, params: Params, example_batch: Batch) -> PerTargetState:
-        keys = jax.random.split(key, len(selectors))
-        states = (one.init(k, params, example_batch) for one, k in zip(selectors, keys, strict=True))
-        return PerTargetState(tuple(states), jnp.zeros(len(selectors)))
+        both = zip(selectors, jax.random.split(key, len(selectors)), strict=True)
+        states = tuple(one.init(own, params, example_batch) for one, own in both)
+        return PerTargetState(states, jnp.zeros(len(selectors)))
 
     def select(state: PerTargetState, key: PRNGKeyArray, big_batch: Batch) -> Selection:
         check_size(big_batch, batch_size)

@@ -6,8 +6,8 @@
 __all__ = ['ACTIVATIONS', 'ROPES', 'FAMILIES', 'DecoderConfig', 'Rope', 'LlamaConfig', 'said', 'check_only', 'activation_of',
            'start_of', 'gpt2_config', 'stretched_beyond', 'rope_of', 'windows_of', 'llama_heads', 'llama_config',
            'mistral_config', 'qwen2_config', 'qwen3_config', 'angles', 'rotated', 'causal_attention', 'Decoder',
-           'Gpt2Attention', 'Gpt2Mlp', 'Gpt2Block', 'logits_of', 'Gpt2', 'LlamaAttention', 'LlamaMlp', 'LlamaBlock',
-           'Llama', 'Family', 'family_of']
+           'Gpt2Attention', 'Gpt2Mlp', 'dropped', 'Gpt2Block', 'logits_of', 'Gpt2', 'LlamaAttention', 'LlamaMlp',
+           'LlamaBlock', 'Llama', 'Family', 'family_of']
 
 # %% ../../nbs/models/decoder.ipynb #e5439f13
 from collections.abc import Callable, Mapping
@@ -42,6 +42,7 @@ class DecoderConfig:
     - `dtype`: precision of matrix products; none: that of the parameters
     - `remat`: activations of a block are computed again for its gradient
     - `attention`: kernel; `cudnn` has no forward mode
+    - `dropout`: of what attention and MLP add to the residual stream, in training (0 to 1)
     """
     vocabulary: int
     width: int
@@ -57,6 +58,7 @@ class DecoderConfig:
     dtype: Literal["float32", "bfloat16"] | None = None
     remat: bool = False
     attention: Literal["xla", "cudnn"] = "xla"
+    dropout: float = 0.
 
 # %% ../../nbs/models/decoder.ipynb #623d25f9
 class Rope(NamedTuple):
@@ -287,9 +289,10 @@ class Decoder(nn.Module):
 
     def __call__(self, rows: Integer[Array, "batch length"],
                  deterministic: bool = True) -> Float[Array, "batch length words"]:
-        """Logits of each number of a row, given those before it; there is nothing random about it.
+        """Logits of each number of a row, given those before it.
 
-        Numbers that are no tokens, as that of padding, get -1e30.
+        Numbers that are no tokens, as that of padding, get -1e30. Dropout, if the configuration has
+        any, is on where random numbers are given for it.
         """
         del deterministic
         tokens = jnp.maximum(rows.astype(jnp.int32) - self.config.offset, 0)
@@ -322,6 +325,12 @@ class Gpt2Mlp(nn.Module):
         h = ACTIVATIONS[c.activation](nn.Dense(c.mlp_width, dtype=c.dtype, name="c_fc")(x))
         return nn.Dense(c.width, dtype=c.dtype, name="c_proj")(h)
 
+# %% ../../nbs/models/decoder.ipynb #32f0b0cc
+def dropped(module: nn.Module, x: Float[Array, "batch length width"],
+            rate: float) -> Float[Array, "batch length width"]:
+    "What a block adds, with dropout if there are random numbers for it."
+    return nn.Dropout(rate, deterministic=not module.has_rng("dropout"))(x) if rate else x
+
 # %% ../../nbs/models/decoder.ipynb #02675e7f
 class Gpt2Block(nn.Module):
     "Attention, then an MLP, each normalised before and added to the residual stream after."
@@ -329,9 +338,9 @@ class Gpt2Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
-        norm = partial(nn.LayerNorm, self.config.epsilon, self.config.dtype)
-        x = x + Gpt2Attention(self.config, name="attn")(norm(name="ln_1")(x))
-        return x + Gpt2Mlp(self.config, name="mlp")(norm(name="ln_2")(x))
+        c, norm = self.config, partial(nn.LayerNorm, self.config.epsilon, self.config.dtype)
+        x = x + dropped(self, Gpt2Attention(c, name="attn")(norm(name="ln_1")(x)), c.dropout)
+        return x + dropped(self, Gpt2Mlp(c, name="mlp")(norm(name="ln_2")(x)), c.dropout)
 
 # %% ../../nbs/models/decoder.ipynb #3d6e1e25
 def logits_of(config: DecoderConfig, embedding: nn.Embed, x: Float[Array, "batch length width"],
@@ -402,8 +411,9 @@ class LlamaBlock(nn.Module):
     def __call__(self, x: Float[Array, "batch length width"]) -> Float[Array, "batch length width"]:
         c, norm = self.config, partial(nn.RMSNorm, self.config.epsilon, self.config.dtype)
         attention = LlamaAttention(c, self.window, name="self_attn")
-        x = x + attention(norm(name="input_layernorm")(x))
-        return x + LlamaMlp(c, name="mlp")(norm(name="post_attention_layernorm")(x))
+        x = x + dropped(self, attention(norm(name="input_layernorm")(x)), c.dropout)
+        mlp = LlamaMlp(c, name="mlp")
+        return x + dropped(self, mlp(norm(name="post_attention_layernorm")(x)), c.dropout)
 
 # %% ../../nbs/models/decoder.ipynb #ea2d221c
 class Llama(Decoder):

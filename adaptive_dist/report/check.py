@@ -30,6 +30,7 @@ from ..config.settings import setting
 from ..data.readers import permutation
 from ..data.split import Split
 from ..data.table import Rows
+from ..data.targets import as_weighted
 from ..method.check import estimates, measures, verdict
 from ..method.check.estimates import Estimate
 from ..method.check.measures import Aligned, Trial
@@ -118,7 +119,8 @@ def sample(data: Split, batch_size: int, batches: int, seed: int) -> Sample:
     "Random rows of a split; `UsageError` if there are too few."
     count = batches//2*2*batch_size
     pool, others = generic_sample(data.generic, count, seed)
-    return Sample(pool, others, *specific_groups(data.specific_train, count, batch_size, seed))
+    specific = as_weighted(data, data.specific_train)
+    return Sample(pool, others, *specific_groups(specific, count, batch_size, seed))
 
 # %% ../../nbs/report/check.ipynb #7a1bf2b5
 def joined(parts: Sequence[Rows]) -> Batch:

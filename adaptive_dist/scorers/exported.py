@@ -178,7 +178,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 # %% ../../nbs/scorers/exported.ipynb #b65da8d7
 def judges_contrast(alpha: Mapping[str, Any],
-                    batch: Mapping[str, np.ndarray]) -> Float[jax.Array, " batch"]:
+                    batch: Mapping[str, Any]) -> Float[jax.Array, " batch"]:
     "The loss of a `reference` minus that of a `tuned` judge, both convolutions over bytes."
     from adaptive_dist.models.byte_convolution import convolution_loss
     tokens = jax.numpy.asarray(batch["tokens"])

@@ -126,7 +126,7 @@ def assemble(config: TaskConfig, data: Split, components: TaskComponents) -> Exp
     held_out = guard_rows(config)
     inputs = SelectorInputs(guarded(task, held_out), components.weighting,
                             data.generic[:1].columns, components.judge,
-                            components.example_loss)
+                            components.example_loss, data.targets)
     preparation = Preparation(config, data, components, assemble)
     selector, generic = make_selector(config, inputs), method.reader(config, data)
     specific = specific_reader(config, data, specific_rows - held_out)

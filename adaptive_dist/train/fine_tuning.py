@@ -17,7 +17,8 @@ import optax
 from jaxtyping import PRNGKeyArray
 
 from ..config.settings import setting
-from ..method.problem import Batch, LossFn, Params, Task, batch_rows, merge_params, split_params
+from ..method import problem
+from ..method.problem import Batch, LossFn, Params, Task, batch_rows
 from ..method.selector import Selector, uniform
 from .loop import Reader, Step, TrainState, init_state, training_step
 
@@ -42,16 +43,16 @@ class FineTuningConfig:
         at_least=1)
 
 # %% ../../nbs/train/fine_tuning.ipynb #344b0c82
-def _advance(step: Step) -> Callable[[TrainState, Batch, Params], TrainState]:
-    """`advance(state, batches, carried)`: a step on each of the batches; reuses the state's buffers.
+def _advance(step: Step) -> Callable[..., TrainState]:
+    """`advance(state, batches, carried)`: a step on each batch; reuses the state's buffers.
 
     The state has the parameters that have a gradient; `carried` are the others, and stay.
     """
     def advance(state: TrainState, batches: Batch, carried: Params) -> TrainState:
         def one(state, batch):
-            whole = state._replace(params=merge_params(state.params, carried))
+            whole = state._replace(params=problem.merge_params(state.params, carried))
             after = step(whole, batch, batch)[0]
-            return after._replace(params=split_params(after.params)[0]), None
+            return after._replace(params=problem.split_params(after.params)[0]), None
         return jax.lax.scan(one, state, batches)[0]
     return jax.jit(advance, donate_argnums=0)
 
@@ -121,7 +122,7 @@ def fine_tune(
     Source: Grangier et al. 2024, experiments (fine-tuning).
     """
     tuning = tuning_of(loss, reader, batch_size)
-    learnable, carried = split_params(params)
+    learnable, carried = problem.split_params(params)
     advance = partial(_advance(tuning.step), carried=carried)
     def start(rate: float) -> TrainState:
         state = tuning.start(learnable, key)
@@ -135,9 +136,9 @@ def fine_tune(
         looks = _looks(start(rate), advance, read, config.fine_tune_steps, config.fine_tune_every)
         for step, state in looks:
             steps.append(step)
-            losses.append(validate(merge_params(state.params, carried)))
+            losses.append(validate(problem.merge_params(state.params, carried)))
             if losses[-1] < best.loss:
-                kept = merge_params(jax.tree.map(jnp.copy, state.params), carried)
+                kept = problem.merge_params(jax.tree.map(jnp.copy, state.params), carried)
                 best = FineTuned(kept, rate, step, losses[-1], [])
             if len(losses) - losses.index(min(losses)) > config.fine_tune_patience: break
         tried.append({"learning_rate": rate, "step": steps, "loss": losses})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 from ..config.plugins import all_names, load_named
-from ..data.split import Split
+from ..data.split import Split, Target
 from ..method.check.estimates import ExampleLoss
 from ..method.contrast import Judge
 from ..method.problem import Batch, Task
@@ -31,12 +31,14 @@ class SelectorInputs(NamedTuple):
       `None` if the task brings no such model
     - `example_loss(params, batch)`: generic losses without dropout, each of which does not depend
       on the other rows; `None`: as in `task`
+    - `targets`: the specific sets, if there are several
     """
     task: Task
     weighting: Weighting
     example: Batch
     judge: Callable[[int], Judge] | None = None
     example_loss: ExampleLoss | None = None
+    targets: tuple[Target, ...] = ()
 
 # %% ../../nbs/train/methods.ipynb #m0000004
 class Preparation(NamedTuple):

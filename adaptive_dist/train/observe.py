@@ -17,6 +17,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from ..data.readers import evenly_spaced
 from ..data.split import Split
 from ..data.table import Part, Rows
+from ..data.targets import as_weighted
 from ..method import probes
 from ..method.probes import ProbeMemory
 from ..method.problem import Params, Task
@@ -37,7 +38,7 @@ def probe_rows(config: TaskConfig, data: Split) -> tuple[Rows, int, Rows, int]:
         return evenly_spaced(part, count), block
     specific_batch = config.selection.specific_batch or config.batch_size
     return (*some(data.generic_test, PROBED["generic"], config.batch_size),
-            *some(data.specific_valid, PROBED["specific"], specific_batch))
+            *some(as_weighted(data, data.specific_valid), PROBED["specific"], specific_batch))
 
 # %% ../../nbs/train/observe.ipynb #03e43301
 def look_at(config: TaskConfig, data: Split, components: TaskComponents, task: Task,

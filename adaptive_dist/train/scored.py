@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SCORED', 'ScoredSettings', 'scorer_of', 'filter_of', 'check_scored', 'reading', 'pool_for', 'item_scores_folder',
-           'fitted_scorer', 'item_scores', 'matrix_rate', 'charged_flops', 'kept_rows', 'KeptBatches',
+           'wanted_pool', 'fitted_scorer', 'item_scores', 'matrix_rate', 'charged_flops', 'kept_rows', 'KeptBatches',
            'reader_of_scores', 'check_finite', 'prepare_scored', 'scored_selector', 'rows_scorer']
 
 # %% ../../nbs/train/scored.ipynb #a061d4ab
@@ -29,6 +29,7 @@ from ..data.readers import Batches, permutation
 from ..data.scores import Scores, kept_scores
 from ..data.split import Split
 from ..data.table import Part, Rows
+from ..data.targets import in_proportion
 from ..method import baselines, filtering, selector as selectors
 from ..method.problem import Batch
 from ..method.selector import Selector
@@ -116,15 +117,27 @@ def item_scores_folder(preparation: Preparation) -> Path:
     own = config.method_settings
     named = ({"file": content_hash(Path(own.scores))} if own.scores else
              {"scorer": own.scorer, "settings": plain(nested_settings(own.scorer_settings))})
-    name = digest({**named, "level": own.level, "seed": config.seed, "data": data.folder.name})
+    weights = {"weights": [target.weight for target in data.targets]} if data.targets else {}
+    name = digest({**named, **weights, "level": own.level, "seed": config.seed,
+                   "data": data.folder.name})
     return data.folder.parent/f"scores-{name}"
+
+# %% ../../nbs/train/scored.ipynb #7ec42604
+def wanted_pool(config: TaskConfig, data: Split, read: Read) -> Pool:
+    "The specific items; of several targets in the proportions of their weights, some twice."
+    part = data.specific_train
+    pool = pool_for(config, part, data, read)
+    if not data.targets: return pool
+    numbers = in_proportion(part["target"][pool.starts], len(pool), data.targets)
+    sizes = pool.sizes[numbers]
+    return Pool(part[pool.rows_of(numbers)], read, np.cumsum(sizes) - sizes, data.labels)
 
 # %% ../../nbs/train/scored.ipynb #350e21e4
 def fitted_scorer(preparation: Preparation, pool: Pool) -> ScoreItems:
     "The scorer, fitted to the generic items of a pool and to the specific ones."
     config, data = preparation.config, preparation.data
     own = config.method_settings
-    specific = pool_for(config, data.specific_train, data, pool.read)
+    specific = wanted_pool(config, data, pool.read)
     return scorer_of(own).fit(own.scorer_settings, pool, specific, config.seed)
 
 # %% ../../nbs/train/scored.ipynb #c358341a

@@ -21,6 +21,7 @@ from adaptive_dist.config.errors import EXTRA_OF, UsageError
 from adaptive_dist.corpus import scoring, select
 from adaptive_dist.corpus.bridge import PickedOrder, PickedSource
 from adaptive_dist.corpus.choice import SelectConfig, record_keys, threshold
+from adaptive_dist.corpus.cluster import ClusterConfig, executor_of
 from adaptive_dist.corpus.plan import ScoringConfig
 from adaptive_dist.corpus.records import reading_of, record_blocks
 from adaptive_dist.corpus.tokenise import TokeniseConfig, tokenise
@@ -135,7 +136,7 @@ def test_one_process_eight_tasks_and_python_say_the_same(corpus, scorer, monkeyp
     config = ScoringConfig(scorer=scorer, specific="law.txt")
     select.score_records("corpus", config, Path("one.parquet"), progress=False)
     for task in range(8):
-        cluster = select.ClusterConfig(tasks=8, task=task)
+        cluster = ClusterConfig(tasks=8, task=task)
         assert select.score_records("corpus", config, Path("many.parquet"), cluster, False) is None
     monkeypatch.setattr(scoring, "make_share", None)  # nothing is left to be scored
     select.score_records("corpus", config, Path("many.parquet"), progress=False)
@@ -155,7 +156,7 @@ def test_blocks_of_one_file_are_shared(workplace):
     pq.write_table(pa.table(rows), "corpus/0.parquet")
     config = ScoringConfig(scorer="shortest")
     for task in (1, 0):
-        cluster = select.ClusterConfig(tasks=2, task=task)
+        cluster = ClusterConfig(tasks=2, task=task)
         select.score_records("corpus", config, Path("two.parquet"), cluster, False)
         found = {path.name for path in Path("two.parquet.work/scores").rglob("*.parquet")}
         assert found == {f"{k:06}.parquet" for k in range(task, 2)}
@@ -368,7 +369,7 @@ def test_tokenising_in_tasks_does_what_is_left(corpus, monkeypatch, capsys):
     train_subwords([row["text"] for row in all_rows().values()], 300).save(Path("own.json"))
     config = TokeniseConfig(tokenizer="own.json")
     for task in range(8):
-        cluster = select.ClusterConfig(tasks=8, task=task)
+        cluster = ClusterConfig(tasks=8, task=task)
         assert tokenise("corpus", config, Path("many"), cluster, progress=False) is None
     before = {path: path.stat().st_mtime_ns for path in Path("many").rglob("*.parquet")}
     lost = sorted(before)[1]
@@ -485,12 +486,9 @@ def test_without_slurm_one_line_says_so(corpus, capsys):
     assert "give the command where sbatch works" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_ray_does_the_tasks(corpus):
+def test_ray_is_given_the_division_and_the_memory(tmp_path):
     pytest.importorskip("datatrove")
     pytest.importorskip("ray")
-    words = "tokenise corpus --tokenizer own.json --out t --executor ray --tasks 3 --workers 2"
-    train_subwords([row["text"] for row in all_rows().values()], 300).save(Path("own.json"))
-    assert command(f"{words} --memory 1") == 0
-    assert [*tokenised("t")] == [*all_rows()]
-    assert len(list(Path("t/tasks/of_3/completions").iterdir())) == 3
+    cluster = ClusterConfig(tasks=3, workers=2, executor="ray", memory=5)
+    made = executor_of(print, cluster, tmp_path)
+    assert (made.world_size, made.workers, made.mem_per_cpu_gb) == (3, 2, 5)

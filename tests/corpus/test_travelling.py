@@ -127,7 +127,7 @@ def test_what_stays_says_why_and_what_to_do(workplace, monkeypatch):
     dict(method="dds", weighting_network="label")])
 def test_judges_and_labels_of_a_run_travel(tiny, tmp_path, way):
     "An exported scorer gives each document of one piece what the run gives its row."
-    config = change(tiny, length=128, steps=8, **way)
+    config = change(tiny, length=256, steps=8, **way)
     run("lm", config, LM.build, tmp_path/"out", progress=False)
     run_scorer.export_network(tmp_path/"out", tmp_path/"scorer")
     scored = open_scores(read_run(tmp_path/"out"), LM)
@@ -149,7 +149,7 @@ def test_a_run_on_pairs_selects_pairs(workplace):
         downsampling=2, weighting_width=8, vocabulary=320, steps=6, log_every=2, evaluate_every=6,
         evaluate_examples=8, fine_tune_steps=0, translated=0, held_out=5, generic="pairs.tsv",
         specific="special.tsv", drop_duplicates=False, tensorboard=False, method="dds",
-        cache="cache")
+        generic_test=.2, cache="cache")
     run("mt", config, MT.build, Path("run"), progress=False)
     assert run_scorer.reads_of("run") == "pairs"
     words = "select pairs.tsv --method run --share .1 --quiet"

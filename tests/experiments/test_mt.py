@@ -4,6 +4,7 @@ Losses, BLEU that sacreBLEU's own command confirms, translations by a run's fold
 """
 import csv
 import json
+import math
 import random
 import subprocess
 import sys
@@ -140,6 +141,15 @@ def test_a_comparison_its_scores_and_translations_with_its_runs(compared, capsys
     check_translations(out)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
+def test_methods_that_look_at_gradients_run_on_pairs(method):
+    write_pairs()
+    quick = ["--fine-tune-steps", "0", "--translated", "0", "--out", "out"]
+    assert main(["run", "mt", *TINY, "--method", method, *quick]) == 0
+    assert 0 < json.loads(Path("out/result.json").read_text())["specific_loss"] < 10
+
+
 def test_folders_that_cannot_translate(tmp_path):
     config = tmp_path/"config.json"
     with pytest.raises(UsageError, match="holds no run"):
@@ -150,6 +160,17 @@ def test_folders_that_cannot_translate(tmp_path):
     config.write_text('{"task": "mt"}')
     with pytest.raises(UsageError, match="holds no fine-tuned model"):
         mt.translator(tmp_path, "fine_tuned")
+
+
+@pytest.mark.slow
+def test_a_guard_of_translation():
+    write_pairs()
+    command = ["run", "mt", *TINY, "--method", "anograd", "--keep-general", ".5", "--out", "run"]
+    assert main(command) == 0
+    found = json.loads(Path("run/result.json").read_text())
+    assert math.isfinite(found["specific_loss"]) and math.isfinite(found["generic_loss"])
+    record = json.loads(Path("run/metrics.jsonl").read_text().splitlines()[-1])
+    assert math.isfinite(record["correlation"])
 
 
 @pytest.mark.parametrize(("flags", "essential"), [

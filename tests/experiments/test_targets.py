@@ -11,9 +11,13 @@ import pytest
 from adaptive_dist.cli import main
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.config.settings import change
-from adaptive_dist.data.targets import named_weights, rows_of
+from adaptive_dist.data.split import Target
+from adaptive_dist.data.targets import in_proportion, most_in_proportion, named_weights, rows_of
 from adaptive_dist.experiments.lm import LM
+from adaptive_dist.report.check import sample
+from adaptive_dist.train.observe import probe_rows
 from adaptive_dist.train.run import run
+from adaptive_dist.train.scored import wanted_pool
 
 @pytest.fixture
 def two(tiny: Any, tmp_path: Path) -> Any:
@@ -60,6 +64,50 @@ def test_what_is_in_two_targets_belongs_to_the_first(tiny: Any, tmp_path: Path) 
     data = LM.build(change(tiny, specific=f"{tmp_path}/law.txt=1,{tmp_path}/both.txt=1")).data
     assert data.report["left out"]["specific"]["in another target"]["count"] == 20
     assert len(rows_of(data.specific_train, 1)) == 4
+
+
+def test_rows_that_are_looked_at_stand_in_proportion() -> None:
+    of = np.repeat([0, 1], [40, 12])
+    targets = Target("a", 3., None), Target("b", 1., None)
+    assert most_in_proportion(of, targets) == 48
+    for count in (4, 47, 48, 80):
+        numbers = in_proportion(of, count, targets)
+        found = np.bincount(of[numbers])
+        assert found.sum() == count and abs(found[1] - count/4) <= .5
+        assert count > 48 or len(set(numbers.tolist())) == count
+    equal = targets[0], targets[0]._replace(name="b")
+    assert most_in_proportion(of, equal) == 24
+    assert most_in_proportion(of, ()) == 52 and len(in_proportion(of, 9, ())) == 9
+
+
+@pytest.mark.slow
+def test_probes_the_check_and_scorers_weigh_targets(two: Any) -> None:
+    config = change(two, method="scored", batch_size=8)
+    experiment = LM.build(config)
+    data = experiment.data
+    specific = probe_rows(config, data)[2]["target"]
+    assert specific.mean() == pytest.approx(.25, abs=1/len(specific))
+    groups = np.concatenate([group["target"] for group in sample(data, 8, 4, 0).specific])
+    assert groups.mean() == pytest.approx(.25, abs=.1)
+    pool = wanted_pool(config, data, lambda rows: "")
+    of = pool.part["target"][pool.starts]
+    assert of.mean() == pytest.approx(.25, abs=1/len(of))
+
+
+@pytest.mark.slow
+def test_each_target_has_a_network(two: Any, tmp_path: Path, capsys: Any) -> None:
+    for method in ("dds", "soba"):
+        config = change(two, method=method, network_per_target=True)
+        result = run("lm", config, LM.build, tmp_path/method, progress=False)
+        assert np.isfinite(result["specific_loss"]) and len(result["target_loss"]) == 2
+        record = json.loads((tmp_path/method/"metrics.jsonl").read_text().splitlines()[-1])
+        assert np.isfinite(record["correlation"]) and record["probe"]["gradient_correlation"]
+    assert main(shlex.split(f"score '{tmp_path}/dds' --out '{tmp_path}/scores.parquet'")) == 0
+    capsys.readouterr()
+    assert main(shlex.split(f"export '{tmp_path}/dds' --out '{tmp_path}/scorer'")) == 2
+    assert "each target has a network of its own" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="needs several targets"):
+        LM.build(change(config, specific=str(tmp_path/"law.txt")))
 
 
 @pytest.mark.slow

@@ -21,8 +21,9 @@ from adaptive_dist.config.settings import change
 from adaptive_dist.data.images import prepare_images
 from adaptive_dist.experiments import vision
 from adaptive_dist.experiments.vision import VISION
+from adaptive_dist.method.problem import guarded
 from adaptive_dist.report.grid import configured, variants
-from adaptive_dist.train.experiment import step_flops
+from adaptive_dist.train.experiment import first_batches, step_flops
 from adaptive_dist.train.reference_methods import generic_reader
 
 TINY = dict(
@@ -95,6 +96,29 @@ def test_a_run_on_own_pictures(capsys):
         assert 0 <= found[name] <= 100
     for name in ("specific_loss", "generic_loss", "fine_tuned_specific_loss"):
         assert 0 < found[name] < 10
+
+
+@pytest.mark.slow
+def test_a_guard_judges_held_out_pictures_by_the_contrastive_loss():
+    experiment = VISION.build(tiny(method="dds", keep_general=.5))
+    params, key = jax.jit(experiment.init_params)(jax.random.key(0)), jax.random.key(1)
+    batch = first_batches(experiment)[1]
+    own, rest = ({name: x[some] for name, x in batch.items()} for some in (slice(4), slice(4, 8)))
+    held_out = {image.tobytes() for image in experiment.data.generic_test["image"]}
+    assert all(np.asarray(image).tobytes() in held_out for image in rest["image"])
+    losses = guarded(experiment.task, 4).specific(params, batch, key)
+    np.testing.assert_allclose(losses[:4], experiment.task.specific(params, own, key), rtol=1e-5)
+    np.testing.assert_allclose(losses[4:], experiment.task.generic(params, rest, key), rtol=1e-5)
+    assert run("out", method="dds", keep_general=.5) == 0
+    assert np.isfinite([result("out")["specific_loss"], result("out")["generic_loss"]]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
+def test_methods_that_look_at_gradients_run_on_pictures(method):
+    own = dict(candidates=2) if method == "greats" else {}
+    assert run("out", method=method, fine_tune_steps=0, **own) == 0
+    assert 0 < result("out")["specific_loss"] < 10
 
 
 def test_what_cannot_be_used_is_reported():

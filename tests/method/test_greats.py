@@ -11,7 +11,7 @@ from adaptive_dist.method import selector as selectors
 from adaptive_dist.method.contrast import Judge
 from adaptive_dist.method.greats import greats, greedy_choice
 from adaptive_dist.method.problem import Task, same_loss
-from adaptive_dist.method.projection import project, projected_gradients, random_projection
+from adaptive_dist.method.projection import project, random_projection, row_gradients
 
 ROWS, SIZE, RATE = 9, 3, .4
 
@@ -58,7 +58,7 @@ def test_a_projection_of_full_rank_is_exact_and_counters_have_no_gradient(float6
         return p["s"]*jnp.tanh(jnp.einsum("ri,jik->rk", batch, p["w"]) + p["b"]).sum(1)*p["n"]
     batch = jax.random.normal(jax.random.key(0), (5, 3), jnp.float64)
     projection = random_projection(jax.random.key(1), params, 6)
-    found = projected_gradients(loss, params, batch, projection, block=2)
+    found = row_gradients(loss, params, batch, projection, block=2)
     whole = jax.jacobian(lambda p: loss({**p, "n": 1}, batch))(
         {name: params[name] for name in "wbs"})
     flat = np.concatenate([np.reshape(whole[name], (5, -1)) for name in ("b", "s", "w")], 1)
