@@ -241,10 +241,10 @@ def check_fit(config: VisionConfig) -> None:
 
 # %% ../../nbs/experiments/vision.ipynb #2182c9f5
 def loss_among(model: Towers, others: Batch) -> Callable[[Params, Batch], Float[Array, " batch"]]:
-    "CLIP's loss of each pair in nats, asked against the same other pairs, which are constants."
+    "CLIP's loss of each pair in nats, asked against the same other pairs."
     apply: Callable[..., Any] = model.apply
     def loss(params: Params, batch: Batch) -> Float[Array, " batch"]:
-        vectors = jax.lax.stop_gradient(apply(params, others["image"], others["tokens"]))
+        vectors = apply(params, others["image"], others["tokens"])
         images, texts, scale = apply(params, batch["image"], batch["tokens"])
         return towers.contrast_with(images, texts, scale, vectors[:2])
     return loss
@@ -315,7 +315,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
     "sama": dict(ema_decay=.98),
-    "mates": dict(ema_decay=.98, stages=10, look=.25)}
+    "mates": dict(ema_decay=.98, stage=125, look=30)}
 _reduced = change(
     VisionConfig(method_defaults={
         **_methods, "soba": dict(hvp="finite_difference", v_learning_rate=3e-4),
