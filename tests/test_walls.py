@@ -14,7 +14,7 @@ ALLOWED: dict[str, set[str]] = {  # the rooms that each room may import from, be
     "config": set(),
     "method": set(),
     "data": {"config", "method"},
-    "models": {"config", "method", "data.vocabulary"},
+    "models": {"config", "method", "data.places", "data.vocabulary"},
     "scorers": {"config", "method", "data", "models.byte_convolution"},
     "train": {"config", "method", "data", "scorers"},
     "report": {"config", "method", "data", "train"},

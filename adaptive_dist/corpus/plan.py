@@ -64,11 +64,14 @@ def named_method(method: str) -> dict[str, Any]:
 
 # %% ../../nbs/corpus/plan.ipynb #da882994
 def check_method(config: ScoringConfig) -> None:
-    "`UsageError` for a path that leads nowhere, and for a scorer without its target."
+    "`UsageError` for a path that leads nowhere, and for a scorer without its target or model."
     by = config.scored_by
     if by is None and config.specific is None and scorers.find_scorer(config.scorer).aims:
         raise UsageError(f"--method {config.scorer} looks for what is like a target: name one with "
                          "--specific")
+    if by is None and scorers.find_scorer(config.scorer).needs(config.scorer_settings) != "nothing":
+        raise UsageError(f"--method {config.scorer} asks a model of the task, as set: it works "
+                         "with adaptive-dist run and compare, --method scored")
     if by is None or Path(by).exists(): return
     instead = did_you_mean(by, scorers.scorer_names())
     raise UsageError(f"--method {by}: no scorer, and no run, exported scorer or file of scores is "

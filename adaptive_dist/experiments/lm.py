@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 'LM_COSTS', 'LM', 'DEMO', 'text_loss_of',
-           'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss', 'byte_judge',
-           'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm', 'authors_preset', 'authors_runs',
-           'judge_elsewhere', 'network_elsewhere', 'save_lm', 'picked_lines', 'comparison', 'saved_by', 'price_lines',
-           'demo']
+           'lm_task', 'TextWeightingConfig', 'numbers_read', 'text_weighting', 'LMConfig', 'byte_loss',
+           'text_states_of', 'byte_judge', 'of_tokens', 'lm_components', 'build_lm', 'random_columns', 'synthetic_lm',
+           'authors_preset', 'authors_runs', 'judge_elsewhere', 'network_elsewhere', 'save_lm', 'picked_lines',
+           'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,11 +31,13 @@ from ..data.tokens import BYTES, Subwords, Tokens, byte_table, load_subwords
 from ..data.vocabulary import TOKENIZER_FILE
 from ..method import weighting as weightings
 from ..method.contrast import Judge
+from ..method.hidden_states import Depth, Hidden, HiddenStates, position_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models.adapters import AdapterConfig
-from ..models.byte_convolution import convolution_init, convolution_loss
+from ..models.byte_convolution import convolution_init, convolution_loss, convolution_states
 from ..models.byte_transformer import ByteTransformerConfig, text_loss
+from ..models.layers import layer_at, layer_output
 from ..models.pretrained import Pretrained
 from ..report.curves import plot_curves, series
 from ..report.savings import with_savings
@@ -136,6 +138,15 @@ def byte_loss(model: Any, batch: int = 64,
     """
     return token_mean(text_loss_of(model), "tokens", batch, tokens.bytes)
 
+# %% ../../nbs/experiments/lm.ipynb #cf139bb6
+def text_states_of(model: Any) -> Hidden:
+    "What a language model makes of each position, by which some scorers compare texts."
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        tokens = jnp.asarray(batch["tokens"])
+        states = layer_output(model, params, tokens, layer=layer_at(model.depths, depth))
+        return HiddenStates(states, position_weights(tokens != 0))
+    return hidden
+
 # %% ../../nbs/experiments/lm.ipynb #f4cccde6
 def byte_judge(width: int, vocabulary: int = 256) -> Judge:
     "A convolution over bytes or tokens, by which the method `online_cds` chooses."
@@ -143,7 +154,10 @@ def byte_judge(width: int, vocabulary: int = 256) -> Judge:
         return convolution_init(key, width, vocabulary=vocabulary)
     def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
         return convolution_loss(params, batch["tokens"], key)
-    return Judge(init, same_loss(loss))
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        tokens = jnp.asarray(batch["tokens"])
+        return HiddenStates(convolution_states(params, tokens), position_weights(tokens != 0))
+    return Judge(init, same_loss(loss), hidden)
 
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0
 TEXT_SHINGLING = Shingling("tokens", 25, bytes=True)  # by about five words
@@ -175,6 +189,7 @@ def lm_components(config: LMConfig, tokens: Tokens = BYTES,
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: tokens.decode(row["tokens"]),
         judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
+        hidden=text_states_of(model),
         text=lambda rows: tokens.decode(rows["tokens"].ravel()))
     return found._replace(**of | {"files": {**begun.files, **of.get("files", {})}})
 
@@ -226,7 +241,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "mates": dict(ema_decay=.98, stages=10, look=.25),
     "cds": dict(cds_steps=500, cds_fine_tune_steps=200, cds_examples=32_768),
     "online_cds": dict(judge_width=64),
-    "greats": dict(judge_width=64)}
+    "greats": dict(judge_width=64), "scored": dict(judge_steps=500)}
 _reduced = change(
     LMConfig(method_defaults=_methods),
     layers=2, width=128, mlp_width=512, heads=4, length=96, dropout=0., dtype="float32",
@@ -239,7 +254,8 @@ _reduced = change(
 # %% ../../nbs/experiments/lm.ipynb #12633ed9
 _small_target = replace(
     change(_reduced, steps=1_500, specific_size=256, evaluate_examples=512),
-    method_defaults={**_methods, "cds": {**_methods["cds"], "cds_steps": 750}})
+    method_defaults={**_methods, "cds": {**_methods["cds"], "cds_steps": 750},
+                     "scored": dict(judge_steps=750)})
 _bench = replace(change(_reduced, layers=4, length=128, downsampling=16),
                  method_defaults={**_methods, "dds": {}, "anograd": {}})
 
@@ -349,7 +365,10 @@ _studies_of_methods: Mapping[str, Study] = {
 # %% ../../nbs/experiments/lm.ipynb #c0d8feb2
 _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfidf", "hashed",
             "dsir", "dsir+smoothing=1+dsir_weight=mean+filter=top_k", "zip_dictionary", "crisp",
-            "rds", "betr", "gio", "gio_direct", "gotd")
+            "rds", "betr", "gio", "gio_direct", "gotd",
+            *(f"{name}+embedding=model+judge_width=64" for name in ("crisp", "rds", "gio_direct")),
+            *(f"{name}+judge_width=64"
+              for name in ("blend", "admire", "projektor", "preselect", "mona")))
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
                     "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,"

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PAIR_SHINGLING', 'MT_PRESETS', 'MT_TARGETS', 'MT_STUDIES', 'MT', 'pair_loss_of', 'mt_task', 'PairWeightingConfig',
            'sides', 'pair_weighting', 'DecodingConfig', 'scores', 'translations', 'subword_loss', 'MTConfig',
-           'make_model', 'mt_components', 'judge_translations', 'run_files', 'with_translations',
+           'make_model', 'source_states_of', 'mt_components', 'judge_translations', 'run_files', 'with_translations',
            'without_leaked_pairs', 'build_mt', 'synthetic_mt', 'pairs_elsewhere', 'Translator', 'run_config',
            'translator', 'side_by_side']
 
@@ -29,10 +29,12 @@ from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import VOCABULARY_FILE, Vocabulary
 from ..method import weighting as weightings
+from ..method.hidden_states import Depth, Hidden, HiddenStates, even_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
 from ..models import encoder_decoder
 from ..models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from ..models.layers import layer_at, layer_output
 from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble, token_mean
 from ..train.checkpoint import saved_steps
@@ -149,6 +151,16 @@ def make_model(config: MTConfig) -> EncoderDecoder:
         raise UsageError(f"--heads {size.heads} must divide --width {size.width}")
     return EncoderDecoder(size, config.data.vocabulary)
 
+# %% ../../nbs/experiments/mt.ipynb #c6e02234
+def source_states_of(model: EncoderDecoder) -> Hidden:
+    "What the encoder makes of each position of the source."
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        source = jnp.asarray(batch["source"])
+        states = layer_output(model, params, source, layer=layer_at(model.depths, depth),
+                              method="encode")
+        return HiddenStates(states, even_weights(source != 0))
+    return hidden
+
 # %% ../../nbs/experiments/mt.ipynb #a29f8469
 PAIR_SHINGLING = Shingling("source", 4)  # four subwords
 
@@ -161,7 +173,7 @@ def mt_components(config: MTConfig) -> TaskComponents:
         weighting=pair_weighting(config.weighting, config.data.vocabulary),
         init_params=lambda key: model.init(key, row, row),
         example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss,
-        shingling=PAIR_SHINGLING)
+        shingling=PAIR_SHINGLING, hidden=source_states_of(model))
 
 # %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,
@@ -242,7 +254,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "anograd": dict(derivative="finite_difference", ema_decay=.98),
     "sama": dict(derivative="finite_difference", ema_decay=.98),
     "mates": dict(derivative="finite_difference", ema_decay=.98, stages=10, look=.25),
-    "cds": dict(cds_steps=400, cds_fine_tune_steps=200)}
+    "cds": dict(cds_steps=400, cds_fine_tune_steps=200), "scored": dict(judge_steps=400)}
 _reduced = change(
     MTConfig(method_defaults=_methods), vocabulary=4_096, held_out=400,
     layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32",

@@ -6,8 +6,8 @@
 __all__ = ['VISION_PRESETS', 'VISION_TARGETS', 'VISION_STUDIES', 'VISION', 'class_captions', 'pictures_seen', 'caption_loss',
            'classification_loss', 'loss_of_kind', 'vision_task', 'held_out_pair_loss', 'held_out_classification',
            'PictureWeightingConfig', 'convolved', 'image_cnn', 'added', 'picture_weighting', 'VisionConfig',
-           'check_contrastive', 'check_sizes', 'check_fit', 'loss_among', 'vision_components', 'build_vision',
-           'random_rows', 'synthetic_vision', 'captions_elsewhere']
+           'check_contrastive', 'check_sizes', 'check_fit', 'loss_among', 'picture_states_of', 'vision_components',
+           'build_vision', 'random_rows', 'synthetic_vision', 'captions_elsewhere']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
 from collections.abc import Callable, Mapping
@@ -26,9 +26,11 @@ from ..data.readers import evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import decode
+from ..method.hidden_states import Depth, Hidden, HiddenStates, even_weights
 from ..method.problem import Batch, LossFn, Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
 from ..models import towers
+from ..models.layers import layer_at, layer_output
 from ..models.towers import Images, Towers, TowersConfig
 from ..scorers.exported import TextNetwork
 from ..train.assemble import TaskComponents, assemble
@@ -247,6 +249,16 @@ def loss_among(model: Towers, others: Batch) -> Callable[[Params, Batch], Float[
         return towers.contrast_with(images, texts, scale, vectors[:2])
     return loss
 
+# %% ../../nbs/experiments/vision.ipynb #ae0ac5f9
+def picture_states_of(model: Towers) -> Hidden:
+    "What the image tower makes of each place of a picture; captions are not looked at."
+    def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
+        found = layer_output(model, params, batch["image"], method="images",
+                             layer=layer_at(model.depths, depth))
+        states = found.reshape(len(found), -1, found.shape[-1])
+        return HiddenStates(states, even_weights(jnp.ones(states.shape[:2], bool)))
+    return hidden
+
 # %% ../../nbs/experiments/vision.ipynb #1dfe6425
 def vision_components(config: VisionConfig, data: Split) -> TaskComponents:
     "What vision brings to an experiment; `UsageError` for settings that do not fit together."
@@ -264,7 +276,7 @@ def vision_components(config: VisionConfig, data: Split) -> TaskComponents:
         generic_loss=held_out_pair_loss(caption_loss(model), config.batch_size),
         specific_loss=lambda params, rows: classified(params, rows)[0],
         measures=lambda params, rows: {"accuracy": 100*classified(params, rows)[1]},  # percent
-        show=lambda row: decode(row["tokens"]))
+        show=lambda row: decode(row["tokens"]), hidden=picture_states_of(model))
 
 # %% ../../nbs/experiments/vision.ipynb #5e56b13b
 def build_vision(config: VisionConfig) -> Experiment:
@@ -307,7 +319,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
 _reduced = change(
     VisionConfig(method_defaults={
         **_methods, "soba": dict(hvp="finite_difference", v_learning_rate=3e-4),
-        "cds": dict(cds_steps=500, cds_fine_tune_steps=200)}),
+        "cds": dict(cds_steps=500, cds_fine_tune_steps=200), "scored": dict(judge_steps=500)}),
     steps=1_000, batch_size=64, downsampling=8, warmup=100, log_every=50, evaluate_every=250,
     checkpoint_every=500, evaluate_examples=512, image_size=24, caption_length=32, split_seed=1,
     layers=2, width=64, heads=4, patch=6, text="bag_of_bytes", text_width=64, embedding=64,

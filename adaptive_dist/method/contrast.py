@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from . import baselines, filtering, problem, selector as selectors
 from .filtering import Filter, Selection
+from .hidden_states import Hidden
 from .problem import Batch, Params, Task, rows
 from .selector import Selector, check_counts, check_size
 
@@ -26,9 +27,11 @@ class Judge(NamedTuple):
 
     - `init(key, batch) -> params`: its parameters
     - `task`: its own per-example losses
+    - `hidden(params, batch, depth)`: what it makes of rows on the way, if it can say so
     """
     init: Callable[[PRNGKeyArray, Batch], Params]
     task: Task
+    hidden: Hidden | None = None
 
 # %% ../../nbs/method/contrast.ipynb #32e25a92
 def train_judge(

@@ -139,6 +139,11 @@ class Adapted:
         "By what additions are multiplied."
         return self.alpha/self.rank
 
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of the model's layers whose outputs are hidden states, from first to last."
+        return self.model.depths
+
     def adapters(self, key: PRNGKeyArray, base: Params, *inputs: Any) -> Params:
         "Fresh adapters for parameters of the model; `UsageError` for layers that it does not have."
         layers = chosen_layers(input_axes(self.model, key, *inputs), self.targets)

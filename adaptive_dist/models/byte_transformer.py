@@ -66,6 +66,11 @@ class ByteTransformer(nn.Module):
     config: ByteTransformerConfig
     vocabulary: int = 256
 
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of its layers whose outputs are hidden states, from first to last."
+        return (*(f"block_{k}" for k in range(self.config.layers)), "norm_out")
+
     @nn.compact
     def __call__(
         self, tokens: Integer[Array, "batch length"], deterministic: bool = True,

@@ -354,6 +354,11 @@ def logits_of(config: DecoderConfig, embedding: nn.Embed, x: Float[Array, "batch
 class Gpt2(Decoder):
     "A GPT-2."
 
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of its layers whose outputs are hidden states, from first to last."
+        return (*(f"h_{k}" for k in range(self.config.layers)), "ln_f")
+
     @nn.compact
     def after(self, tokens: Integer[Array, "batch length"]) -> Float[Array, "batch length words"]:
         c = self.config
@@ -418,6 +423,11 @@ class LlamaBlock(nn.Module):
 # %% ../../nbs/models/decoder.ipynb #ea2d221c
 class Llama(Decoder):
     "A Llama, or one of its relatives."
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of its layers whose outputs are hidden states, from first to last."
+        return (*(f"layers_{k}" for k in range(self.config.layers)), "norm")
 
     @nn.compact
     def after(self, tokens: Integer[Array, "batch length"]) -> Float[Array, "batch length words"]:

@@ -48,6 +48,11 @@ class EncoderDecoder(nn.Module):
     config: EncoderDecoderConfig
     vocabulary: int
 
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of the encoder's layers whose outputs are hidden states, from first to last."
+        return (*(f"encoder_{k}" for k in range(self.config.layers)), "norm_source")
+
     def setup(self) -> None:
         c = self.config
         scale = nn.initializers.normal(c.width**-.5)

@@ -87,6 +87,11 @@ class ViT(nn.Module):
     "A vision transformer: patches, blocks, mean over patches. Source: Dosovitskiy et al. 2021."
     config: TowersConfig
 
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of its layers whose outputs are hidden states, from first to last."
+        return (*(f"block_{k}" for k in range(self.config.layers)), "norm_out")
+
     @nn.compact
     def __call__(self, x: Float[Array, "batch size size 3"]) -> Float[Array, "batch width"]:
         c = self.config
@@ -106,6 +111,12 @@ class ResNet(nn.Module):
     Source: He et al. 2016, with group normalisation.
     """
     config: TowersConfig
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of its layers whose outputs are hidden states, from first to last."
+        return tuple(f"stage_{stage}_{i}_conv_2" for stage in range(3)
+                     for i in range(self.config.layers))
 
     @nn.compact
     def __call__(self, x: Float[Array, "batch size size 3"]) -> Float[Array, "batch channels"]:
@@ -181,6 +192,11 @@ class Towers(nn.Module):
         self.class_log_scale = self.param("class_log_scale", constant(jnp.log(5.)), ())
         if c.head == "linear":
             self.head = nn.Dense(self.classes, kernel_init=nn.initializers.zeros)
+
+    @property
+    def depths(self) -> tuple[str, ...]:
+        "Names of the image tower's layers whose outputs are hidden states, from first to last."
+        return {"vit": ViT, "resnet": ResNet}[self.config.tower](self.config).depths
 
     def images(self, images: Images) -> Float[Array, "batch space"]:
         "Unit vectors of pictures."

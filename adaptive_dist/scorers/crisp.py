@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config.settings import setting
+from . import embedding as embeddings
 from .embedding import EmbeddingSettings, fit_embedding, kmeans, nearest_centre
 from .mixture import log_ratios
 from .scorer import Items, Pool, ScoreItems, Scorer
@@ -44,4 +45,4 @@ def fit_crisp(settings: CrispSettings, generic: Pool, specific: Pool, seed: int)
 
 # %% ../../nbs/scorers/crisp.ipynb #9f4a850f
 CRISP = Scorer("how much denser the target is in an item's cluster", fit_crisp, "log_weight",
-               CrispSettings)
+               CrispSettings, needs=embeddings.by_embedding)

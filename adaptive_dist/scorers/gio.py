@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..config.settings import setting
+from . import embedding as embeddings
 from .embedding import EmbeddingSettings, fit_embedding, kmeans, nearest_centre
 from .scorer import Items, Pool, ScoreItems, Scorer
 
@@ -83,7 +84,7 @@ def fit_gio_direct(settings: EmbeddingSettings, generic: Pool, specific: Pool,
 
 # %% ../../nbs/scorers/gio.ipynb #749bcfdf
 GIO_DIRECT = Scorer("closeness to all specific items, in closed form", fit_gio_direct, "rank",
-                    EmbeddingSettings)
+                    EmbeddingSettings, needs=embeddings.by_embedding)
 
 # %% ../../nbs/scorers/gio.ipynb #bceadebd
 @dataclass(frozen=True)
@@ -110,4 +111,5 @@ def fit_gio(settings: GioSettings, generic: Pool, specific: Pool, seed: int) -> 
     return score
 
 # %% ../../nbs/scorers/gio.ipynb #2afabaee
-GIO = Scorer("clusters in the order of a greedy search", fit_gio, "rank", GioSettings)
+GIO = Scorer("clusters in the order of a greedy search", fit_gio, "rank", GioSettings,
+             needs=embeddings.by_embedding)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from ..config.settings import setting
-from .embedding import EmbeddingSettings, fit_embedding
+from .embedding import EmbeddingSettings, by_embedding, fit_embedding
 from .hashed_classifier import hashed_counts, logistic_regression
 from .scorer import Items, Pool, ScoreItems, Scorer
 
@@ -28,7 +28,8 @@ def fit_rds(settings: EmbeddingSettings, generic: Pool, specific: Pool, seed: in
     return score
 
 # %% ../../nbs/scorers/nearest.ipynb #ef1690aa
-RDS = Scorer("largest cosine to a specific item, by embedding", fit_rds, "rank", EmbeddingSettings)
+RDS = Scorer("largest cosine to a specific item, by embedding", fit_rds, "rank", EmbeddingSettings,
+             needs=by_embedding)
 
 # %% ../../nbs/scorers/nearest.ipynb #6440c8e9
 def best_ranks(similarity: Float[np.ndarray, "items targets"]) -> Int[np.ndarray, " items"]:
@@ -61,4 +62,5 @@ def fit_betr(settings: BetrSettings, generic: Pool, specific: Pool, seed: int) -
     return score
 
 # %% ../../nbs/scorers/nearest.ipynb #1e810abf
-BETR = Scorer("a classifier of what ranks next to specific items", fit_betr, "rank", BetrSettings)
+BETR = Scorer("a classifier of what ranks next to specific items", fit_betr, "rank", BetrSettings,
+              needs=by_embedding)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.special import logsumexp
 
 from ..config.settings import setting
-from .embedding import EmbeddingSettings, fit_embedding
+from .embedding import EmbeddingSettings, by_embedding, fit_embedding
 from .gio import distances
 from .scorer import Items, Pool, ScoreItems, Scorer
 
@@ -62,4 +62,4 @@ def fit_transport(settings: TransportSettings, generic: Pool, specific: Pool,
 
 # %% ../../nbs/scorers/transport.ipynb #e5471f16
 GOTD = Scorer("what lowers the cost of transport to the target", fit_transport, "rank",
-              TransportSettings)
+              TransportSettings, needs=by_embedding)

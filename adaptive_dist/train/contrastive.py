@@ -90,10 +90,11 @@ def scores_folder(preparation: Preparation) -> Path:
     return data.folder.parent/f"cds-{name}"
 
 # %% ../../nbs/train/contrastive.ipynb #a698cc01
-def judged_components(components: Any, width: int, example: Batch) -> Any:
+def judged_components(components: Any, width: int, example: Batch,
+                      flag: str = "--cds-width") -> Any:
     "What the task brings, with a judge of this size as its model; `UsageError` if it has none."
     if components.judge is None:
-        raise UsageError(f"--cds-width {width}: the task {components.name} brings no small model: "
+        raise UsageError(f"{flag} {width}: the task {components.name} brings no small model: "
                          "leave it out")
     judge = components.judge(width)
     loss = jax.jit(lambda params, batch: judge.task.generic(params, batch, jax.random.key(0)))
@@ -105,6 +106,7 @@ def judged_components(components: Any, width: int, example: Batch) -> Any:
 
     return components._replace(
         task=judge.task, init_params=lambda key: judge.init(key, example), load=None,
+        hidden=judge.hidden,
         example_loss=loss, generic_loss=mean, specific_loss=mean)
 
 # %% ../../nbs/train/contrastive.ipynb #474e3fc6

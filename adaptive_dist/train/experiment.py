@@ -22,6 +22,7 @@ from ..data.leaks import Shingling
 from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
+from ..method.hidden_states import Hidden
 from ..method.problem import Batch, Params, Task, check_task
 from ..method.selector import Selector
 from ..method.weighting import Weighting
@@ -52,6 +53,8 @@ class TaskComponents(NamedTuple):
     - `bytes_per_token(rows)`: of text, where losses are per byte and a token is not one
     - `shingling`: what documents are compared by, to count test documents that
       [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
+    - `hidden(params, batch, depth)`: what the model makes of rows on the way, by which some
+      [scorers](../scorers/embedding.ipynb) compare them; `None` if it does not say so
     """
     name: str
     task: Task
@@ -68,6 +71,7 @@ class TaskComponents(NamedTuple):
     text: Callable[[Rows], str] | None = None
     load: Callable[[PRNGKeyArray, Params], Params] | None = None
     bytes_per_token: Callable[[Rows], float] | None = None
+    hidden: Hidden | None = None
 
 # %% ../../nbs/train/experiment.ipynb #15e633ac
 class Observer(NamedTuple):

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['OBJECTIVES', 'BuildSelector', 'DDS', 'ANOGRAD', 'SAMA', 'MATES', 'SOBA', 'CG', 'NEUMANN', 'RuleSettings',
            'shared_arguments', 'check_per_target', 'each_target', 'GradientRuleSettings', 'dds_selector',
-           'anograd_selector', 'check_anograd', 'sama_selector', 'MatesSettings', 'mates_selector', 'check_stages',
-           'SobaSettings', 'damping_of', 'memory_fault', 'check_v', 'optimizer_of_v', 'soba_selector', 'SolverSettings',
-           'solver_selector', 'cg_selector', 'NeumannSettings', 'neumann_selector']
+           'anograd_selector', 'check_anograd', 'sama_selector', 'check_sama', 'MatesSettings', 'mates_selector',
+           'check_stages', 'SobaSettings', 'damping_of', 'memory_fault', 'check_v', 'optimizer_of_v', 'soba_selector',
+           'SolverSettings', 'solver_selector', 'cg_selector', 'NeumannSettings', 'neumann_selector']
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000003
 import math
@@ -143,9 +143,16 @@ def sama_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
                               **shared_arguments(config, inputs))
 
 # %% ../../nbs/train/rule_methods.ipynb #a32fd03f
-SAMA = Method("follow the specific gradient as the model's optimizer would",
-              each_target(sama_selector), generic_reader, GradientRuleSettings,
-              check=check_generic_rows)
+def check_sama(config: TaskConfig, dtype: str) -> None:
+    "`UsageError` for networks of several targets, who see no optimizer; as `check_generic_rows`."
+    check_generic_rows(config, dtype)
+    if config.method_settings.network_per_target:
+        raise UsageError("--network-per-target: --method sama would see no optimizer, leave it "
+                         "out, or choose --method dds")
+
+# %% ../../nbs/train/rule_methods.ipynb #8cbe053d
+SAMA = Method("follow the specific gradient as the model's optimizer would", sama_selector,
+              generic_reader, GradientRuleSettings, check=check_sama)
 
 # %% ../../nbs/train/rule_methods.ipynb #b14fe76b
 @dataclass(frozen=True)

@@ -131,7 +131,8 @@ def test_columns_keep_the_types_of_their_file(workplace):
 
 @pytest.mark.parametrize("scorer", [
     name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
-    for name in scorer_names() if name != "mixture"])
+    for name in scorer_names()
+    if name != "mixture" and find_scorer(name).needs(find_scorer(name).settings()) == "nothing"])
 def test_one_process_eight_tasks_and_python_say_the_same(corpus, scorer, monkeypatch):
     config = ScoringConfig(scorer=scorer, specific="law.txt")
     select.score_records("corpus", config, Path("one.parquet"), progress=False)

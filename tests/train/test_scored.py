@@ -141,3 +141,28 @@ def test_a_run_ends_with_its_costs_and_its_scores_can_be_asked_for(planted, tmp_
     assert count == len(table) and np.isfinite(table["score"].to_numpy()).all()
     again = change(planted, scores=str(tmp_path/"out.parquet"), seed=1)
     assert run("lm", again, LM.build, tmp_path/"again", progress=False)["steps"] == 6
+
+
+ASKING = [("rds", dict(embedding="model")),
+          ("mona", dict(code_features=16, code_steps=5, judge_width=8)),
+          ("blend", dict(blend="shortest;random", trials=3, trial_steps=4)),
+          ("preselect", dict(strength_models=3, strength_steps=4, embedding_size=4, extremes=.3,
+                             judge_width=8))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scorer, own", ASKING)
+def test_a_run_with_a_scorer_that_asks_a_model_is_charged_for_it(planted, tmp_path, scorer, own):
+    config = change(planted, scorer=scorer, judge_steps=6, **own)
+    result = run("lm", config, LM.build, tmp_path/"run", progress=False)
+    again = run("lm", change(config, downsampling=2), LM.build, tmp_path/"again", progress=False)
+    costs = ("preparation_seconds", "preparation_flops")
+    assert all(result[cost] > 0 and result[cost] == again[cost] for cost in costs)
+
+
+@pytest.mark.slow
+def test_labels_are_needed_to_mix_them(planted):
+    for scorer in ("admire", "projektor"):
+        with pytest.raises(UsageError, match="mixes labels"):
+            experiment_of(change(planted, scorer=scorer))
+
