@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['WEIGHTED', 'named_weights', 'rows_of', 'spread', 'first_of_each', 'with_targets', 'mean_over_targets',
-           'loss_by_target', 'in_other_units', 'shares_of', 'systematic_counts', 'TargetBatches', 'specific_batches',
-           'most_in_proportion', 'in_proportion', 'as_weighted']
+           'loss_by_target', 'in_other_units', 'target_shares', 'systematic_counts', 'TargetBatches',
+           'specific_batches', 'most_in_proportion', 'in_proportion', 'as_weighted']
 
 # %% ../../nbs/data/targets.ipynb #b9dae285
 import functools
@@ -102,7 +102,7 @@ def in_other_units(found: Mapping[str, Any], ratio: Callable[[Rows], float], row
     return mean_over_targets(each, targets)
 
 # %% ../../nbs/data/targets.ipynb #5687f01d
-def shares_of(targets: Sequence[Target]) -> Float[np.ndarray, " targets"]:
+def target_shares(targets: Sequence[Target]) -> Float[np.ndarray, " targets"]:
     "Weights of targets, as parts of 1."
     weights = np.array([target.weight for target in targets])
     return weights/weights.sum()
@@ -121,7 +121,7 @@ class TargetBatches(Batches):
     def __init__(self, part: Rows, targets: Sequence[Target], batch_size: int, seed: Sequence[int],
                  name: str):
         super().__init__(part, batch_size, seed, name)
-        self.share = shares_of(targets)
+        self.share = target_shares(targets)
         self.numbers = [np.flatnonzero(part["target"] == k) for k in range(len(targets))]
         self.shuffled = functools.lru_cache(2*len(targets))(self.shuffle)
 
@@ -154,7 +154,7 @@ def most_in_proportion(of: Integer[np.ndarray, " rows"], targets: Sequence[Targe
     "How many rows stand in proportion at most, none twice, by the target of each; else all."
     if not targets: return len(of)
     counts = np.bincount(of, minlength=len(targets))
-    return int((counts/shares_of(targets)).min())
+    return int((counts/target_shares(targets)).min())
 
 # %% ../../nbs/data/targets.ipynb #67f1aadc
 def in_proportion(of: Integer[np.ndarray, " rows"], count: int,
@@ -165,7 +165,7 @@ def in_proportion(of: Integer[np.ndarray, " rows"], count: int,
     """
     if not targets: return spaced_numbers(len(of), count)
     found = []
-    for k, wanted in enumerate(systematic_counts(shares_of(targets), count, .5)):
+    for k, wanted in enumerate(systematic_counts(target_shares(targets), count, .5)):
         own = np.flatnonzero(of == k)
         again = np.resize(np.arange(len(own)), max(wanted, len(own)))
         found.append(own[again[spaced_numbers(len(again), int(wanted))]])

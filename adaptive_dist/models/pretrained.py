@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BUFFERS', 'BESIDE', 'published_name', 'with_prefix', 'check_names', 'Pretrained', 'module_shapes', 'outputs_first',
-           'matched', 'open_pretrained', 'file_digest', 'model_fingerprint', 'stored_kind', 'planned_tensors',
+           'matched', 'open_pretrained', 'weights_digest', 'model_fingerprint', 'stored_kind', 'planned_tensors',
            'copy_beside', 'save_pretrained', 'numbers_as', 'placed_tensor', 'read_params', 'gpt2_values', 'gpt2_block',
            'gpt2_params', 'peft_values', 'peft_tensors', 'save_adapters']
 
@@ -27,7 +27,6 @@ from ..config import tensor_files
 from ..config.errors import UsageError
 from ..config.files import read_json, write_json
 from ..config.tensor_files import PlannedTensor, StoredTensor
-from ..data.places import content_hash, digest_words
 from ..method.problem import Params
 from .adapters import FLOATS, Adapted
 from .byte_transformer import ByteTransformerConfig
@@ -130,13 +129,13 @@ def open_pretrained(name: str) -> Pretrained:
     return Pretrained(folder, values, family, config, tensors)
 
 # %% ../../nbs/models/pretrained.ipynb #9cb0b931
-def file_digest(path: Path, most: int = 2**30, block: int = 2**20) -> str:
+def weights_digest(path: Path, most: int = 2**30, block: int = 2**20) -> str:
     "A hexadecimal digest of a file: of its bytes, or of about `most` of them if there are more."
     size = path.stat().st_size
-    if size <= most: return content_hash(path)
     digest = hashlib.sha256(str(size).encode())
+    count = -(-min(size, most)//block)
     with path.open("rb") as file:
-        for at in np.linspace(0, size - block, most//block, dtype=int).tolist():
+        for at in np.linspace(0, max(size - block, 0), count, dtype=int).tolist():
             file.seek(at)
             digest.update(file.read(block))
     return digest.hexdigest()
@@ -146,8 +145,9 @@ def model_fingerprint(name: str) -> str:
     "A digest of what a published model is made of; `UsageError` for one that is not there."
     folder = tensor_files.model_folder(name)
     files = {tensor.file for tensor in tensor_files.folder_tensors(folder).values()}
-    return digest_words(f"{file.name} {file_digest(file)}"
-                        for file in (folder/"config.json", *sorted(files)))
+    every = (folder/"config.json", *sorted(files))
+    words = [f"{file.name} {weights_digest(file)}" for file in every]
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 # %% ../../nbs/models/pretrained.ipynb #a6bdae01
 def stored_kind(values: Mapping[str, Any]) -> str:
