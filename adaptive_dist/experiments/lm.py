@@ -34,8 +34,8 @@ from ..method.contrast import Judge
 from ..method.hidden_states import Depth, Hidden, HiddenStates, position_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
+from ..models import byte_convolution as convolution
 from ..models.adapters import AdapterConfig
-from ..models.byte_convolution import convolution_init, convolution_loss, convolution_states
 from ..models.byte_transformer import ByteTransformerConfig, text_loss
 from ..models.layers import layer_at, layer_output
 from ..models.pretrained import Pretrained
@@ -151,12 +151,13 @@ def text_states_of(model: Any) -> Hidden:
 def byte_judge(width: int, vocabulary: int = 256) -> Judge:
     "A convolution over bytes or tokens, by which the method `online_cds` chooses."
     def init(key: PRNGKeyArray, batch: Batch) -> Params:
-        return convolution_init(key, width, vocabulary=vocabulary)
+        return convolution.convolution_init(key, width, vocabulary=vocabulary)
     def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
-        return convolution_loss(params, batch["tokens"], key)
+        return convolution.convolution_loss(params, batch["tokens"], key)
     def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
         tokens = jnp.asarray(batch["tokens"])
-        return HiddenStates(convolution_states(params, tokens), position_weights(tokens != 0))
+        return HiddenStates(convolution.convolution_states(params, tokens),
+                            position_weights(tokens != 0))
     return Judge(init, same_loss(loss), hidden)
 
 # %% ../../nbs/experiments/lm.ipynb #ee5a92c0

@@ -30,8 +30,8 @@ def convolution_init(key: PRNGKeyArray, width: int, kernel: int = 8, embedding: 
         "out_bias": jnp.zeros(vocabulary)}
 
 # %% ../../nbs/models/byte_convolution.ipynb #98ee5d62
-def convolution_states(params: Params,
-                       tokens: Integer[Array, "batch length"]) -> Float[Array, "batch length width"]:
+def convolution_states(params: Params, tokens: Integer[Array, "batch length"]
+                       ) -> Float[Array, "batch length width"]:
     "What the hidden layer gives at each position, from the bytes before it."
     before = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)))
     return jax.nn.relu(causal_convolution(params, before, 0) + params["bias"])

@@ -82,7 +82,6 @@ def fit_blend(settings: BlendSettings, generic: Pool, specific: Pool, seed: int)
     at = generic.sample_numbers(settings.sample, seed)
     ranks = [rank_by(scorer, generic, specific, generic[at], seed)
              for scorer in blended_scorers(settings.blend).values()]
-
     q = np.stack([rank(generic[at]) for rank in ranks], 1)
 
     def loss(weights: Float[np.ndarray, " scorers"]) -> float:
@@ -92,7 +91,6 @@ def fit_blend(settings: BlendSettings, generic: Pool, specific: Pool, seed: int)
 
     tried = tried_weights(settings.trials, len(ranks), rng)
     found = best_weights(tried, np.array([loss(weights) for weights in tried]), rng)
-
     def score(items: Items) -> Float[np.ndarray, " items"]:
         return np.stack([rank(items) for rank in ranks], 1) @ found
 

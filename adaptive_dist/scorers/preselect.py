@@ -17,7 +17,7 @@ from ..data.table import Rows
 from . import embedding as embeddings, scorer as scorers
 from .embedding import EmbeddingSettings, fit_embedding, item_vectors
 from .hashed_classifier import hashed_counts, logistic_regression
-from .scorer import Items, Pool, ScoreItems, Scorer, SmallModel, Trial
+from .scorer import Items, Pool, ScoreItems, Scorer, SmallModel, ShortRun
 
 # %% ../../nbs/scorers/preselect.ipynb #26339db6
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def cluster_members(settings: PreselectSettings, generic: Pool, at: Int[np.ndarr
     return [at[member == k] for k in np.unique(member)]
 
 # %% ../../nbs/scorers/preselect.ipynb #7496fa94
-def item_losses(trial: Trial, items: Items, rows: int) -> Float[np.ndarray, " items"]:
+def item_losses(trial: ShortRun, items: Items, rows: int) -> Float[np.ndarray, " items"]:
     "The mean loss of each item's first rows under the model of a trial."
     def read(some: Rows) -> Float[np.ndarray, "rows 1"]:
         return trial.losses(some)[:, None]

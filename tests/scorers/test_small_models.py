@@ -9,7 +9,7 @@ from adaptive_dist.method.hidden_states import HiddenStates, pooled, position_we
 from adaptive_dist.scorers import projektor, surrogate, transport
 from adaptive_dist.scorers.blend import blended_scorers
 from adaptive_dist.scorers.preselect import predictive_strength
-from adaptive_dist.scorers.scorer import SmallModel, Trial, find_scorer, pool_of, scorer_names
+from adaptive_dist.scorers.scorer import ShortRun, SmallModel, find_scorer, pool_of, scorer_names
 from adaptive_dist.scorers.sparse_codes import Dictionary, code_vector, jaccard
 
 WORDS = {"cell": "cell gene enzyme tissue", "money": "bond stock market price",
@@ -53,7 +53,8 @@ def sides():
     def trial(log_weights, steps):
         weights = np.exp(log_weights)
         share = np.bincount(label, weights, 3)/weights.sum()
-        return Trial(float(2 - share[0] - .05*np.log(steps)), lambda rows: 1 - share[rows["label"]])
+        loss = float(2 - share[0] - .05*np.log(steps))
+        return ShortRun(loss, lambda rows: 1 - share[rows["label"]])
 
     generic.model = SmallModel(reader, trial, steps=1_000)
     return generic, specific
