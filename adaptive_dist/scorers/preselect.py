@@ -17,7 +17,7 @@ from ..data.table import Rows
 from . import embedding as embeddings, scorer as scorers
 from .embedding import EmbeddingSettings, fit_embedding, item_vectors
 from .hashed_classifier import hashed_counts, logistic_regression
-from .scorer import Items, Pool, ScoreItems, Scorer, SmallModel, ShortRun
+from .scorer import Items, Pool, ScoreItems, Scorer, ShortRun, SmallModel
 
 # %% ../../nbs/scorers/preselect.ipynb #26339db6
 @dataclass(frozen=True)
