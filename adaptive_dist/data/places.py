@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakValueDictionary
 
 from upath import UPath
 
@@ -103,18 +104,15 @@ def opened(path: Path | UPath) -> Iterator[Any]:
         raise cannot_read(path, e) from None
     with raw, unpacked(path, raw) as file:
         _being_read[str(path)] = raw
-        try:
-            yield file
-        finally:
-            _being_read.pop(str(path), None)
+        yield file
 
-_being_read: dict[str, Any] = {}
+_being_read: WeakValueDictionary[str, Any] = WeakValueDictionary()  # keeps no file open
 
 # %% ../../nbs/data/places.ipynb #23371405
 def bytes_read(path: Path | UPath) -> int:
     "How many of a file's bytes have been read, if it is being read; else 0."
     file = _being_read.get(str(path))
-    return file.tell() if file else 0
+    return 0 if file is None or file.closed else file.tell()
 
 # %% ../../nbs/data/places.ipynb #e6a8eb27
 def cannot_unpack(path: Path | UPath, error: BaseException) -> str:

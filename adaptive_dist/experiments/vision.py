@@ -315,7 +315,7 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "dds": dict(ema_decay=.98),
     "anograd": dict(ema_decay=.98),
     "sama": dict(ema_decay=.98),
-    "mates": dict(ema_decay=.98, stage=125, look=30)}
+    "mates": dict(ema_decay=.98, stages=8, look=.25)}
 _reduced = change(
     VisionConfig(method_defaults={
         **_methods, "soba": dict(hvp="finite_difference", v_learning_rate=3e-4),
