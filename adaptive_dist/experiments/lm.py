@@ -34,7 +34,7 @@ from ..method.contrast import Judge
 from ..method.hidden_states import Depth, Hidden, HiddenStates, position_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
-from ..models import byte_convolution as convolution
+from ..models import byte_convolution
 from ..models.adapters import AdapterConfig
 from ..models.byte_transformer import ByteTransformerConfig, text_loss
 from ..models.layers import layer_at, layer_output
@@ -151,12 +151,12 @@ def text_states_of(model: Any) -> Hidden:
 def byte_judge(width: int, vocabulary: int = 256) -> Judge:
     "A convolution over bytes or tokens, by which the method `online_cds` chooses."
     def init(key: PRNGKeyArray, batch: Batch) -> Params:
-        return convolution.convolution_init(key, width, vocabulary=vocabulary)
+        return byte_convolution.convolution_init(key, width, vocabulary=vocabulary)
     def loss(params: Params, batch: Batch, key: PRNGKeyArray) -> Float[Array, " batch"]:
-        return convolution.convolution_loss(params, batch["tokens"], key)
+        return byte_convolution.convolution_loss(params, batch["tokens"], key)
     def hidden(params: Params, batch: Batch, depth: Depth) -> HiddenStates:
         tokens = jnp.asarray(batch["tokens"])
-        return HiddenStates(convolution.convolution_states(params, tokens),
+        return HiddenStates(byte_convolution.convolution_states(params, tokens),
                             position_weights(tokens != 0))
     return Judge(init, same_loss(loss), hidden)
 
