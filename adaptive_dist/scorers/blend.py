@@ -69,20 +69,22 @@ def tried_weights(count: int, size: int, rng: np.random.Generator
     return np.concatenate([np.eye(size), drawn])
 
 # %% ../../nbs/scorers/blend.ipynb #5ef9ebe2
-def rank_by(scorer: Scorer, generic: Pool, specific: Pool, some: Items, seed: int) -> ScoreItems:
-    "A scorer with its own settings, as ranks among some generic items."
+def rank_by(scorer: Scorer, generic: Pool, specific: Pool, some: Items, seed: int
+            ) -> tuple[ScoreItems, Float[np.ndarray, " some"]]:
+    "A scorer with its own settings, as ranks among some generic items; and the ranks of those."
     fit = scorer.fit(scorer.settings(), generic, specific, seed)
-    rank = rank_among(fit(some))
-    return lambda items: rank(fit(items))
+    known = fit(some)
+    rank = rank_among(known)
+    return lambda items: rank(fit(items)), rank(known)
 
 # %% ../../nbs/scorers/blend.ipynb #68cb7dd1
 def fit_blend(settings: BlendSettings, generic: Pool, specific: Pool, seed: int) -> ScoreItems:
     "The weighted mean of an item's ranks by several scorers, with the weights of short runs."
     model, rng = model_of(generic, "--scorer blend"), np.random.default_rng(seed)
     at = generic.sample_numbers(settings.sample, seed)
-    ranks = [rank_by(scorer, generic, specific, generic[at], seed)
-             for scorer in blended_scorers(settings.blend).values()]
-    q = np.stack([rank(generic[at]) for rank in ranks], 1)
+    ranks, own = zip(*(rank_by(scorer, generic, specific, generic[at], seed)
+                       for scorer in blended_scorers(settings.blend).values()), strict=True)
+    q = np.stack(own, 1)
 
     def loss(weights: Float[np.ndarray, " scorers"]) -> float:
         chosen = np.full(len(generic), -np.inf)

@@ -71,7 +71,7 @@ def fit_words(settings: EmbeddingSettings, generic: Pool, seed: int) -> Embed:
 # %% ../../nbs/scorers/embedding.ipynb #48c860ec
 def first_rows(items: Items, count: int) -> Items:
     "The items with at most so many of their rows."
-    sizes = np.diff(items.starts, append=len(items.rows))
+    sizes = items.sizes
     place = np.arange(len(items.rows)) - np.repeat(items.starts, sizes)
     kept = np.minimum(sizes, count)
     return Items(items.rows[np.flatnonzero(place < count)], np.cumsum(kept) - kept, items.read)
@@ -81,8 +81,7 @@ def item_vectors(items: Items, read: Callable[[Rows], Float[np.ndarray, "rows si
                  rows: int) -> Float[np.ndarray, "items size"]:
     "The mean vector of each item's first rows."
     some = first_rows(items, rows)
-    sizes = np.diff(some.starts, append=len(some.rows))
-    return np.add.reduceat(read(some.rows), some.starts)/sizes[:, None]
+    return np.add.reduceat(read(some.rows), some.starts)/some.sizes[:, None]
 
 # %% ../../nbs/scorers/embedding.ipynb #c8baa217
 def whitening(vectors: Float[np.ndarray, "rows size"], most: int) -> tuple[

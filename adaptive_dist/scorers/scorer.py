@@ -38,6 +38,11 @@ class Items:
     def __len__(self) -> int:
         return len(self.starts)
 
+    @property
+    def sizes(self) -> Int[np.ndarray, " items"]:
+        "The number of rows of each."
+        return np.diff(self.starts, append=len(self.rows))
+
     def texts(self) -> list[str]:
         "The text of each."
         stops = [*self.starts[1:].tolist(), len(self.rows)]

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['OBJECTIVES', 'BuildSelector', 'DDS', 'ANOGRAD', 'SAMA', 'MATES', 'SOBA', 'CG', 'NEUMANN', 'RuleSettings',
            'shared_arguments', 'check_per_target', 'each_target', 'GradientRuleSettings', 'dds_selector',
-           'anograd_selector', 'check_anograd', 'sama_selector', 'check_sama', 'MatesSettings', 'mates_selector',
-           'check_stages', 'SobaSettings', 'damping_of', 'memory_fault', 'check_v', 'optimizer_of_v', 'soba_selector',
-           'SolverSettings', 'solver_selector', 'cg_selector', 'NeumannSettings', 'neumann_selector']
+           'anograd_selector', 'check_anograd', 'sama_selector', 'check_one_network', 'check_sama', 'MatesSettings',
+           'mates_selector', 'check_stages', 'SobaSettings', 'damping_of', 'memory_fault', 'check_v', 'optimizer_of_v',
+           'soba_selector', 'SolverSettings', 'solver_selector', 'cg_selector', 'NeumannSettings', 'neumann_selector']
 
 # %% ../../nbs/train/rule_methods.ipynb #u0000003
 import math
@@ -20,6 +20,7 @@ import optax
 from ..config.errors import UsageError
 from ..config.settings import setting
 from ..data.split import Target
+from ..data.targets import target_shares
 from ..method import filtering, selector as selectors
 from ..method.mates import staged
 from ..method.per_target import per_target
@@ -89,10 +90,9 @@ def each_target(build: BuildSelector) -> BuildSelector:
         own, targets = config.method_settings, inputs.targets
         if not own.network_per_target: return build(config, inputs)
         check_per_target(config, targets)
-        weights = [target.weight for target in targets]
         return per_target(
             lambda task: build(config, inputs._replace(task=task)), inputs.task,
-            [weight/sum(weights) for weight in weights], batch_size=config.batch_size,
+            target_shares(targets).tolist(), batch_size=config.batch_size,
             filter=filtering.FILTERS[own.filter])
     return selector
 
@@ -142,13 +142,18 @@ def sama_selector(config: TaskConfig, inputs: SelectorInputs) -> Selector:
     return selectors.adaptive(rule=sama_rule(own.derivative, own.ema_decay),
                               **shared_arguments(config, inputs))
 
+# %% ../../nbs/train/rule_methods.ipynb #9af7a87d
+def check_one_network(config: TaskConfig, why: str) -> None:
+    "`UsageError` where each target is to have a network, with the reason why it cannot be."
+    if config.method_settings.network_per_target:
+        raise UsageError(f"--network-per-target: --method {config.method} {why}, leave it out, or "
+                         "choose --method dds")
+
 # %% ../../nbs/train/rule_methods.ipynb #a32fd03f
 def check_sama(config: TaskConfig, dtype: str) -> None:
     "`UsageError` for networks of several targets, who see no optimizer; as `check_generic_rows`."
     check_generic_rows(config, dtype)
-    if config.method_settings.network_per_target:
-        raise UsageError("--network-per-target: --method sama would see no optimizer, leave it "
-                         "out, or choose --method dds")
+    check_one_network(config, "would see no optimizer")
 
 # %% ../../nbs/train/rule_methods.ipynb #8cbe053d
 SAMA = Method("follow the specific gradient as the model's optimizer would", sama_selector,
@@ -187,9 +192,7 @@ def check_stages(config: TaskConfig, dtype: str) -> None:
     Networks of several targets are refused: which of their stages is at hand is not told.
     """
     check_generic_rows(config, dtype)
-    if config.method_settings.network_per_target:
-        raise UsageError("--network-per-target: --method mates picks in stages, leave it out, or "
-                         "choose --method dds")
+    check_one_network(config, "picks in stages")
     if config.method_settings.stages == 1 or config.steps == 1:
         raise UsageError("--method mates picks from its second stage on: choose --stages 2 or more "
                          "and as many --steps")

@@ -157,11 +157,11 @@ def fitted_scorer(preparation: Preparation, pool: Pool) -> ScoreItems:
     return scorer_of(own).fit(own.scorer_settings, pool, specific, config.seed)
 
 # %% ../../nbs/train/scored.ipynb #18ee1bba
-def generic_pool(preparation: Preparation, spent: Spent) -> Pool:
+def generic_pool(preparation: Preparation, spent: Spent, trained: Trained | None = None) -> Pool:
     "The generic items, with a small model to ask."
     config, data = preparation.config, preparation.data
     pool = pool_for(config, data.generic, data, reading(preparation.components))
-    pool.model = small_model(preparation, pool, spent)
+    pool.model = small_model(preparation, pool, spent, trained)
     return pool
 
 # %% ../../nbs/train/scored.ipynb #c358341a
@@ -270,9 +270,9 @@ def prepare_scored(preparation: Preparation, progress: bool) -> Prepared:
         raise UsageError("--method scored has no scores yet: compute them first, with the same "
                          "command and --steps 1, in one process")
     spent = Spent()
-    trained = (trained_model(preparation, progress) if need_of(own) in ("states", "both")
-               else Trained(None, 0., 0.))
-    pool = generic_pool(preparation, spent)
+    reads_states = need_of(own) in ("states", "both")
+    trained = trained_model(preparation, progress) if reads_states else Trained(None, 0., 0.)
+    pool = generic_pool(preparation, spent, trained)
     scores = item_scores(preparation, pool, progress)
     flops = charged_flops(folder, scores.seconds, spent)
     check_finite(config, scores.values, pool)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['small_run', 'small_components', 'small_words', 'Trained', 'trained_model', 'by_blocks', 'Spent', 'States',
-           'WeightedBatches', 'part_losses', 'steps_along', 'Trials', 'small_model']
+           'WeightedBatches', 'part_losses', 'Trials', 'small_model']
 
 # %% ../../nbs/train/small_model.ipynb #a5383172
 import time
@@ -26,11 +26,12 @@ from ..data.cache import digest
 from ..data.readers import Batches, wrapped_block
 from ..data.table import Part, Rows
 from ..method.hidden_states import Depth
-from ..method.problem import Batch, Params
+from ..method.problem import Batch, Params, merge_params, split_params
 from ..scorers.scorer import Pool, ShortRun, SmallModel, VectorOf
 from .contrastive import judged_components
 from .experiment import Experiment, planned_flops, planned_step, start, step_of
-from .loop import Step, TrainState
+from .fine_tuning import steps_along
+from .loop import TrainState
 from .methods import Preparation
 from .run import restore, run
 from .settings import SelectionConfig, TaskConfig
@@ -110,13 +111,15 @@ class Spent:
 # %% ../../nbs/train/small_model.ipynb #a0db395b
 class States:
     "Reads the hidden states of a small model, and counts what this costs."
-    def __init__(self, preparation: Preparation, spent: Spent, block: int = 64):
+    def __init__(self, preparation: Preparation, spent: Spent, trained: Trained | None = None,
+                 block: int = 64):
         self.preparation, self.spent, self.block = preparation, spent, block
+        self.trained = trained
 
     @cached_property
     def params(self) -> Params:
         "Of the model, on the device."
-        return jax.device_put(trained_model(self.preparation).params)
+        return jax.device_put((self.trained or trained_model(self.preparation)).params)
 
     def reader(self, depth: Depth, vector: VectorOf
                ) -> Callable[[Rows], Float[np.ndarray, "rows ..."]]:
@@ -155,19 +158,7 @@ class WeightedBatches(Batches):
 def part_losses(loss: Callable[[Params, Batch], Any], params: Params, block: int = 64
                 ) -> Callable[[Rows], Float[np.ndarray, " rows"]]:
     "A function of rows: the loss of each under a model."
-    jitted = jax.jit(loss)
-    return lambda rows: by_blocks(lambda some: jitted(params, some.columns), rows, block)
-
-# %% ../../nbs/train/small_model.ipynb #89358ea9
-def steps_along(step: Step) -> Callable[[TrainState, Batch], TrainState]:
-    """`advance(state, batches)`: a step on each of the stacked generic batches.
-
-    It reuses the state's buffers, and is for selectors that look at no specific batch.
-    """
-    def advance(state: TrainState, batches: Batch) -> TrainState:
-        def one(state, batch): return step(state, batch, batch)[0], None
-        return jax.lax.scan(one, state, batches)[0]
-    return jax.jit(advance, donate_argnums=0)
+    return lambda rows: by_blocks(lambda some: loss(params, some.columns), rows, block)
 
 # %% ../../nbs/train/small_model.ipynb #019b8dde
 class Trials:
@@ -177,10 +168,19 @@ class Trials:
         self.config = small_run(preparation.config)
 
     @cached_property
+    def components(self) -> Any:
+        "What the model of all trials is made of."
+        return small_components(self.preparation)
+
+    @cached_property
+    def losses(self) -> Callable[[Params, Batch], Any]:
+        "The losses of rows under the model of a trial, compiled once."
+        return jax.jit(self.components.example_loss)
+
+    @cached_property
     def experiment(self) -> Experiment:
         "What all trials are runs of."
-        components = small_components(self.preparation)
-        return self.preparation.assemble(self.config, self.preparation.data, components)
+        return self.preparation.assemble(self.config, self.preparation.data, self.components)
 
     @cached_property
     def first(self) -> TrainState:
@@ -188,7 +188,7 @@ class Trials:
         return start(self.config.seed, self.experiment)
 
     @cached_property
-    def advance(self) -> Callable[[TrainState, Batch], TrainState]:
+    def advance(self) -> Callable[..., TrainState]:
         "Several steps in one dispatch, compiled once."
         return steps_along(step_of(self.experiment))
 
@@ -199,11 +199,13 @@ class Trials:
 
     def params(self, reader: Batches, steps: int) -> Params:
         "The model after so many steps."
-        state, every = jax.tree.map(jnp.copy, self.first), min(steps, self.config.log_every)
+        learnable, carried = split_params(self.first.params)
+        state = jax.tree.map(jnp.copy, self.first._replace(params=learnable))
+        every = min(steps, self.config.log_every)
         for at in range(0, steps, every):
-            batches = reader.at(at, min(every, steps - at))
-            state = self.advance(state, self.experiment.put(batches))
-        return state.params
+            batches = self.experiment.put(reader.at(at, min(every, steps - at)))
+            state = self.advance(state, batches, carried)
+        return merge_params(state.params, carried)
 
     def run(self, reader: Batches, steps: int) -> ShortRun:
         "What training on a reader's batches comes to; `UsageError` if it diverges."
@@ -212,12 +214,15 @@ class Trials:
             loss = self.experiment.validate(params)
         if not np.isfinite(loss):
             raise UsageError(f"a trial of {steps} steps has diverged: lower --learning-rate")
-        losses = small_components(self.preparation).example_loss
-        return ShortRun(loss, part_losses(losses, params))
+        return ShortRun(loss, part_losses(self.losses, params))
 
 # %% ../../nbs/train/small_model.ipynb #0abdd3a2
-def small_model(preparation: Preparation, pool: Pool, spent: Spent) -> SmallModel:
-    "What scorers of the items of a pool may ask; nothing is computed until they do."
+def small_model(preparation: Preparation, pool: Pool, spent: Spent,
+                trained: Trained | None = None) -> SmallModel:
+    """What scorers of the items of a pool may ask; nothing is computed until they do.
+
+    `trained` is the model whose hidden states are read, if it is at hand.
+    """
     config, trials = preparation.config, Trials(preparation, spent)
 
     def trial(log_weights: Float[np.ndarray, " items"], steps: int) -> ShortRun:
@@ -225,4 +230,4 @@ def small_model(preparation: Preparation, pool: Pool, spent: Spent) -> SmallMode
         return trials.run(WeightedBatches(pool.part, rows, config.batch_size, (config.seed, 4)),
                           steps)
 
-    return SmallModel(States(preparation, spent).reader, trial, config.steps)
+    return SmallModel(States(preparation, spent, trained).reader, trial, config.steps)
