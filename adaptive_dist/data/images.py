@@ -27,9 +27,10 @@ from ..config.errors import UsageError
 from ..config.progress import progress_bar
 from ..config.settings import result_settings, setting
 from .account import Account, LeftOut
-from .cache import ReadingConfig, accounted, cache_root, cached, digest
+from .cache import accounted, cache_root, cached, digest
 from .embedded.images import Example
 from .formats import Row, made_of, named
+from .leaks import ComparedConfig
 from .local_files import BREAKS_OFF
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, bytes_hash, text_hash, why_known
@@ -37,7 +38,7 @@ from .vocabulary import encode
 
 # %% ../../nbs/data/images.ipynb #52146a01
 @dataclass(frozen=True)
-class ImageDataConfig(ReadingConfig):
+class ImageDataConfig(ComparedConfig):
     "Where pictures come from and how they are split."
     generic: str = setting(
         "embedded", "captioned pictures: embedded, hub:NAME[:CONFIG[:SPLIT]], a table, "
@@ -335,7 +336,7 @@ def write_image_parts(folder: Path, config: ImageDataConfig) -> None:
 def images_digest(config: ImageDataConfig) -> str:
     "A digest of what goes into all parts: both sources, and the settings that shape the rest."
     shape = {name: value for name, value in result_settings(config).items()
-             if name not in ("generic", "specific")}
+             if name not in ("generic", "specific", "near_duplicates")}
     sources = [fingerprint_of(parse_source(text, "images"), config.verify)
                for text in (config.generic, config.specific)]
     return digest({"format": "images 4", "sources": sources, **shape})

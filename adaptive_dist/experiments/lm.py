@@ -170,7 +170,7 @@ def of_tokens(tokens: Tokens) -> dict[str, Any]:
     def bytes_per_token(rows: Rows) -> float:
         return float(tokens.bytes(rows).sum()/(rows["tokens"] != 0).sum())
 
-    return dict(shingling=Shingling("tokens", 6), bytes_per_token=bytes_per_token,
+    return dict(comparison=Shingling("tokens", 6), bytes_per_token=bytes_per_token,
                 files={TOKENIZER_FILE: [tokens.tokenizer.to_str()]})
 
 # %% ../../nbs/experiments/lm.ipynb #4503bef2
@@ -189,7 +189,7 @@ def lm_components(config: LMConfig, tokens: Tokens = BYTES,
         init_params=lambda key: model.init(key, row), load=begun.load,
         example_loss=text_loss_of(model), generic_loss=loss, specific_loss=loss,
         show=lambda row: tokens.decode(row["tokens"]),
-        judge=partial(byte_judge, vocabulary=tokens.size), shingling=TEXT_SHINGLING,
+        judge=partial(byte_judge, vocabulary=tokens.size), comparison=TEXT_SHINGLING,
         hidden=text_states_of(model),
         text=lambda rows: tokens.decode(rows["tokens"].ravel()))
     return found._replace(**of | {"files": {**begun.files, **of.get("files", {})}})
@@ -206,8 +206,8 @@ def build_lm(config: LMConfig) -> Experiment:
     config = replace(config, data=beginnings.with_own_tokenizer(config.data, config.start))
     data = prepare_text(config.data, length=config.model.length)
     components = lm_components(config, stored_tokens(data), published)
-    if config.data.near_duplicates == "drop" and components.shingling:
-        data = without_near_duplicates(data, components.shingling)
+    if config.data.near_duplicates == "drop" and components.comparison:
+        data = without_near_duplicates(data, components.comparison)
     return assemble(config, data, components)
 
 # %% ../../nbs/experiments/lm.ipynb #f3c675bb

@@ -173,7 +173,7 @@ def mt_components(config: MTConfig) -> TaskComponents:
         weighting=pair_weighting(config.weighting, config.data.vocabulary),
         init_params=lambda key: model.init(key, row, row),
         example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss,
-        shingling=PAIR_SHINGLING, hidden=source_states_of(model))
+        comparison=PAIR_SHINGLING, hidden=source_states_of(model))
 
 # %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,

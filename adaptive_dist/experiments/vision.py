@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 from ..config.errors import UsageError
 from ..config.settings import change, setting
 from ..data.images import ImageDataConfig, prepare_images
+from ..data.leaks import ByLooks, without_near_duplicates
 from ..data.readers import evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
@@ -276,7 +277,8 @@ def vision_components(config: VisionConfig, data: Split) -> TaskComponents:
         generic_loss=held_out_pair_loss(caption_loss(model), config.batch_size),
         specific_loss=lambda params, rows: classified(params, rows)[0],
         measures=lambda params, rows: {"accuracy": 100*classified(params, rows)[1]},  # percent
-        show=lambda row: decode(row["tokens"]), hidden=picture_states_of(model))
+        show=lambda row: decode(row["tokens"]), hidden=picture_states_of(model),
+        comparison=ByLooks())
 
 # %% ../../nbs/experiments/vision.ipynb #5e56b13b
 def build_vision(config: VisionConfig) -> Experiment:
@@ -287,6 +289,8 @@ def build_vision(config: VisionConfig) -> Experiment:
     """
     check_fit(config)  # before the data are read
     data = prepare_images(config.data)
+    if config.data.near_duplicates == "drop":
+        data = without_near_duplicates(data, ByLooks())
     return assemble(config, data, vision_components(config, data))
 
 # %% ../../nbs/experiments/vision.ipynb #99dd081f

@@ -101,8 +101,8 @@ def leak_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
             rate = r.get(f"leak_rate/{name}")
             if rate is not None:
                 found[r["target"], name] = max(rate, found.get((r["target"], name), 0.))
-    return [f"{target}: {rate:.1%} of the {name.replace('_', ' ')} documents have half of their "
-            "text in one training document." for (target, name), rate in found.items()]
+    return [f"{target}: {rate:.1%} of the {name.replace('_', ' ')} stands in the training data: "
+            "half of a text, or a picture that looks alike." for (target, name), rate in found.items()]
 
 # %% ../../nbs/report/compare.ipynb #86123e2d
 COMPARISON_NOTES = (

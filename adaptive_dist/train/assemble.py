@@ -104,7 +104,7 @@ def taken_over(data: Split, components: TaskComponents) -> dict[str, Any]:
     return dict(
         init_params=components.init_params, labels=labels, groups=groups.of if groups else None,
         base_share=dict(zip(labels, share, strict=True)), target=data.target,
-        leaks=partial(leaks_of, data, components.shingling) if components.shingling else None,
+        leaks=partial(leaks_of, data, components.comparison) if components.comparison else None,
         files=components.files, show=components.show, load=components.load, data=data,
         weighting=components.weighting, targets=data.targets)
 

@@ -26,7 +26,8 @@ from ..config.errors import UsageError
 def _without_tracebacks() -> Iterator[None]:
     """Keep Orbax from telling what its threads saw of an exception, which is raised anyway.
 
-    They may still be at it when that has been raised, so it stays quiet then.
+    They may still be at it when that has been raised, so it stays quiet then. Nor is it to tell
+    of old checkpoints that were being deleted when a run was killed.
     """
     logger, hook = logging.getLogger("absl"), sys.unraisablehook
     level = logger.level
@@ -62,7 +63,7 @@ def saved_steps(folder: Path | str) -> list[int]:
     "Steps of the complete checkpoints in `folder`, ascending; none if there is no such folder."
     from orbax.checkpoint import v1 as ocp
     if not Path(folder).is_dir(): return []
-    with ocp.training.Checkpointer(Path(folder).absolute()) as checkpointer:
+    with _without_tracebacks(), ocp.training.Checkpointer(Path(folder).absolute()) as checkpointer:
         return sorted(c.step for c in checkpointer.checkpoints)
 
 # %% ../../nbs/train/checkpoint.ipynb #76b0f586
@@ -91,7 +92,7 @@ def _checkpoints(folder: Path | str) -> Iterator[tuple[Any, Path]]:
     folder = Path(folder).absolute()
     if not folder.is_dir():
         raise UsageError(f"no checkpoints in {folder}: name the checkpoints/ folder of a run")
-    with ocp.training.Checkpointer(folder) as checkpointer:
+    with _without_tracebacks(), ocp.training.Checkpointer(folder) as checkpointer:
         yield checkpointer, folder
 
 # %% ../../nbs/train/checkpoint.ipynb #3480474a

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from ..data.leaks import Shingling
+from ..data.leaks import Comparison
 from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
@@ -51,7 +51,7 @@ class TaskComponents(NamedTuple):
     - `judge(width)`: a small model for the task's examples, of a size in channels, by which the
       method `online_cds` chooses; `None` if there is none
     - `bytes_per_token(rows)`: of text, where losses are per byte and a token is not one
-    - `shingling`: what documents are compared by, to count test documents that
+    - `comparison`: what documents are compared by, to count test documents that
       [leak](../data/leaks.ipynb) into training; `None` if they cannot be compared
     - `hidden(params, batch, depth)`: what the model makes of rows on the way, by which some
       [scorers](../scorers/embedding.ipynb) compare them; `None` if it does not say so
@@ -67,7 +67,7 @@ class TaskComponents(NamedTuple):
     files: Mapping[str, Sequence[str]] = {}
     show: Callable[[Mapping[str, Any]], str] | None = None
     judge: Callable[[int], Judge] | None = None
-    shingling: Shingling | None = None
+    comparison: Comparison | None = None
     text: Callable[[Rows], str] | None = None
     load: Callable[[PRNGKeyArray, Params], Params] | None = None
     bytes_per_token: Callable[[Rows], float] | None = None

@@ -54,7 +54,7 @@ def small_components(preparation: Preparation) -> Any:
     if width:
         example = preparation.data.generic[:1].columns
         components = judged_components(components, width, example, "--judge-width")
-    return components._replace(measures=lambda params, rows: {}, files={}, shingling=None)
+    return components._replace(measures=lambda params, rows: {}, files={}, comparison=None)
 
 # %% ../../nbs/train/small_model.ipynb #4ecffee0
 def small_words(preparation: Preparation) -> dict[str, Any]:

@@ -6,7 +6,6 @@ and no litter stays.
 import gc
 import os
 import random
-import signal
 import subprocess
 import time
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fault_texts import check_one_line, small_run, texts
-from own_texts import SHELL, finish, litter, result, start
+from own_texts import finish, litter, result, start
 from test_divergence import lines_of
 
 from adaptive_dist.cli import main
@@ -110,35 +109,3 @@ def test_a_clock_that_jumps(monkeypatch, capsys):
     Path("out/result.json").unlink()
     assert main(small_run("out", *options)) == 0
     same("out", "whole")
-
-
-def test_kills_of_a_comparison_leave_no_trace(request):
-    "The comparison alone is killed, or its runs with it."
-    rng = random.Random(request.config.getoption("--kill-seed"))
-    own = [a for a in small_run("out")[2:-2] if a not in ("--method", "uniform")]
-    command = ["compare", "lm", *own, "--methods", "uniform,dds", "--targets", "", "--seeds", "2",
-               "--preset", "reduced", "--steps", "60"]
-    assert finish(start(*command, "--out", "whole"))[0] == 0
-    kills = 0
-    for _ in range(max(1, request.config.getoption("--kills")//4)):
-        process = subprocess.Popen([*SHELL, *command, "--out", "again"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE, text=True, start_new_session=True)
-        time.sleep(rng.uniform(1, 40))
-        if process.poll() is not None:
-            process.communicate()
-            break
-        kill, who = (os.killpg, os.getpgid) if rng.random() < .5 else (os.kill, int)
-        kill(who(process.pid), signal.SIGKILL)
-        process.communicate()
-        kills += 1
-    print(f"{kills} kills")
-    for _ in range(60):
-        status, _, err = finish(start(*command, "--out", "again"))
-        if status == 0: break
-        check_one_line(status, err, "another process writes to")  # a run that was left behind
-        time.sleep(5)
-    for run in sorted(Path("whole").rglob("result.json")):
-        name = run.parent.relative_to("whole")
-        same(Path("again", name), Path("whole", name))
-    names = {p.name for p in Path("whole").iterdir()}
-    assert names == {p.name for p in Path("again").iterdir()}

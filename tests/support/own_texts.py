@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from adaptive_dist.train.metrics import CLOCK
+
 # An interrupt is to arrive although a shell's background jobs ignore it.
 SHELL = [sys.executable, "-c", """import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -64,6 +66,11 @@ def finish(process, seconds=400):
 def result(out):
     "What a run left in `result.json`."
     return json.loads(Path(out, "result.json").read_text())
+
+
+def without_clock(record):
+    "A line of metrics, or a result, without what a clock measured."
+    return {name: value for name, value in record.items() if name not in CLOCK}
 
 
 def litter(folder):

@@ -1,6 +1,5 @@
 "Runs that are killed, or lose their disk, and go on as if nothing had been."
 import json
-import random
 import resource
 import signal
 import time
@@ -10,13 +9,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from own_texts import OWN, TINY, finish, folder, litter, result, start
+from own_texts import OWN, TINY, finish, folder, result, start, without_clock
 
 from adaptive_dist.cli import main
 from adaptive_dist.config.settings import from_nested
 from adaptive_dist.experiments.lm import LM, LMConfig
 from adaptive_dist.train.checkpoint import saved_steps
-from adaptive_dist.train.metrics import CLOCK, read_metrics
+from adaptive_dist.train.metrics import read_metrics
 from adaptive_dist.train.run import restore
 
 pytestmark = pytest.mark.usefixtures("folder")
@@ -24,10 +23,6 @@ __all__ = ["folder"]  # the fixture: a working folder with a user's texts
 LONG = ["run", "lm", *TINY, *OWN, "--method", "soba", "--steps", "200", "--log-every", "10",
         "--evaluate-every", "50", "--checkpoint-every", "20", "--fine-tune-steps", "4",
         "--fine-tune-every", "2"]
-
-
-def without_clock(record):
-    return {name: value for name, value in record.items() if name not in CLOCK}
 
 
 def lines_of(out):
@@ -92,35 +87,6 @@ def test_a_killed_run_goes_on_bit_for_bit():
     # In a process with the same compiler flags:
     assert finish(start(*again, "--keep-checkpoints", "2"))[0] == 0
     check_same("again", "whole")
-
-
-@pytest.mark.slow
-def test_kills_at_random_moments_leave_no_trace(request):
-    "As many as --kills says; a run that has ended is followed by another one."
-    most = request.config.getoption("--kills")
-    rng = random.Random(request.config.getoption("--kill-seed"))
-    options = [*LONG, "--steps", "1200", "--store-weighting-every", "100", "--tensorboard"]
-    assert finish(start(*options, "--out", "whole"))[0] == 0
-    kills, rounds = 0, 0
-    while kills < most:
-        rounds += 1
-        out = f"again{rounds}"
-        again = [*options, "--out", out]
-
-        def moment(process, out=out):
-            writing = rng.random() < .8  # most often while it trains and saves, else at its start
-            if writing:
-                after_line(count_lines(out) + rng.randint(1, 4), out, process)
-            time.sleep(rng.uniform(0, .2 if writing else 5))
-
-        while kills < most and killed(again, moment):
-            kills += 1
-            saved = saved_steps(Path(out, "checkpoints"))
-            print(f"kill {kills}: {count_lines(out)} lines, checkpoints {saved}")
-        assert finish(start(*again))[0] == 0
-        check_same(out, "whole")
-        assert saved_steps(Path(out, "weightings")) == [100*i for i in range(13)]
-        assert not litter(out)
 
 
 def start_with_small_files(size, *arguments):
