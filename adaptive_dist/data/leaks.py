@@ -11,7 +11,7 @@ __all__ = ['LOOKED_AT', 'LEAKED', 'LOOKED_THROUGH', 'ALIKE', 'TESTS', 'LEAK_WORD
 # %% ../../nbs/data/leaks.ipynb #c493a25a
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, UInt8, UInt64
@@ -22,7 +22,7 @@ from .cache import ReadingConfig
 from .split import Split
 from .table import Part, Rows
 
-# %% ../../nbs/data/leaks.ipynb #a37efa68
+# %% ../../nbs/data/leaks.ipynb #9894ba4f
 class Search(NamedTuple):
     """What looks for test documents in training data.
 
@@ -37,7 +37,8 @@ class Search(NamedTuple):
     least: float
     kind: str
 
-# %% ../../nbs/data/leaks.ipynb #0634ecdd
+# %% ../../nbs/data/leaks.ipynb #75b55e84
+@runtime_checkable
 class Comparison(Protocol):
     "How documents are compared."
     def search(self, tests: Sequence[Rows]) -> Search:
@@ -221,13 +222,13 @@ def leak_rate(train: Part, test: Rows, how: Shingling, most: int = LOOKED_AT) ->
     (best,), read = most_shared(train, [index], test[how.column].shape[1], most)
     return Leaks(float((best >= LEAKED).mean()) if len(best) else 0., len(best), read)
 
-# %% ../../nbs/data/leaks.ipynb #73c4bb93
+# %% ../../nbs/data/leaks.ipynb #d46b20bb
 LOOKED_THROUGH = 2**16  # training pictures that are read, at most
 ALIKE = .97  # correlation of the small copies of pictures that look alike
 
 def small_copies(pictures: UInt8[np.ndarray, "n size size 3"], side: int = 12
                  ) -> Float[np.ndarray, "n values"]:
-    "Pictures shrunk to at most `side` pixels by means over areas, with mean 0 and length 1."
+    "Pictures shrunk to at most `side` pixels by means of areas, of mean 0, of length 1 but if flat."
     size = pictures.shape[1]
     side = min(side, size)
     edges, at = np.linspace(0, size, side + 1)[:, None], np.arange(size)
@@ -235,9 +236,9 @@ def small_copies(pictures: UInt8[np.ndarray, "n size size 3"], side: int = 12
     small = np.einsum("ai,nijc,bj->nabc", inside.astype(np.float32), pictures.astype(np.float32),
                       inside.astype(np.float32), optimize=True).reshape(len(pictures), -1)
     small -= small.mean(1, keepdims=True)
-    return small/np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1e-3)
+    return small/np.maximum(np.linalg.norm(small, axis=1, keepdims=True), 1)
 
-# %% ../../nbs/data/leaks.ipynb #efa1436e
+# %% ../../nbs/data/leaks.ipynb #ea7c059f
 class ByLooks(NamedTuple):
     "Pictures in the rows' column `image` are compared by small copies."
     most: int = LOOKED_THROUGH

@@ -1,4 +1,5 @@
 "Near-duplicates against sets of n-grams written out, and against copies whose overlap is known."
+import io
 import random
 
 import numpy as np
@@ -6,12 +7,17 @@ import pytest
 
 from adaptive_dist.data.leaks import (
     LEAKED,
+    ByLooks,
     Index,
     Shingling,
+    about_leaks,
     leak_rate,
+    leaked,
     leaks_of,
     shingles,
+    small_copies,
     whole_documents,
+    without_near_duplicates,
 )
 from adaptive_dist.data.split import Split
 from adaptive_dist.data.table import Rows
@@ -109,3 +115,55 @@ def test_planted_copies_are_found_in_both_training_parts():
         labels=("words",), share=(1.,), target=None, report={}), HOW)
     assert found["specific_test"]["rate"] == .5
     assert found["generic_test"]["rate"] == pytest.approx(1/3)
+
+
+def pictures(seed, count, size=24):
+    "Pictures of coarse random squares."
+    squares = np.random.default_rng(seed).integers(0, 256, (count, 6, 6, 3), np.uint8)
+    return squares.repeat(size//6, 1).repeat(size//6, 2)
+
+
+def saved_again(picture, kind, size, **options):
+    "A picture in another size, as it comes back from a file."
+    from PIL import Image
+    file = io.BytesIO()
+    Image.fromarray(picture).resize((size, size)).save(file, kind, **options)
+    return np.asarray(Image.open(file).resize(picture.shape[:2]).convert("RGB"))
+
+
+def pictures_split(**parts):
+    rows = {name: Rows(image=some, document=np.arange(len(some))) for name, some in parts.items()}
+    valid = {"specific_valid": rows["specific_test"]}
+    return Split(**rows, **valid, labels=("one",), share=(1.,), target=None, report={})
+
+
+def test_pictures_saved_again_leak_and_others_do_not():
+    some = pictures(0, 40)
+    again = [saved_again(some[0], "png", 40), saved_again(some[2], "png", 18),
+             saved_again(some[1], "jpeg", 24, quality=75, subsampling=0),
+             some[3]//2 + 100, some[4][::-1], some[5]]
+    data = pictures_split(generic=np.stack([*again, *pictures(1, 600)]), specific_train=some[30:],
+                          specific_test=some[:10], generic_test=some[25:])
+    found = leaked(data, ByLooks())
+    assert found["specific_test"].documents.tolist() == [0, 1, 2, 3, 5]
+    assert found["specific_test"].leaks == (.5, 10, 1., "pictures")
+    assert found["generic_test"].documents.tolist() == [5, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+    clean = without_near_duplicates(data, ByLooks())
+    assert clean.specific_test["document"].tolist() == [4, 6, 7, 8, 9]
+    assert "50.0% of 10 specific test pictures" in (about_leaks(leaks_of(clean, ByLooks())) or "")
+
+
+@pytest.mark.parametrize("size", [4, 5, 12, 13, 32])
+def test_small_copies_of_any_size(size):
+    rng = np.random.default_rng(size)
+    some = rng.integers(0, 256, (3, size, size, 3), np.uint8)
+    flat = np.full((1, size, size, 3), 255, np.uint8)
+    copies = small_copies(np.concatenate([some, flat]))
+    assert np.allclose(copies @ copies.T, np.diag([1, 1, 1, 0]), atol=.6)
+    assert np.allclose(np.linalg.norm(copies, axis=1), [1, 1, 1, 0], atol=1e-3)
+
+
+def test_part_of_the_pictures_is_read():
+    rows = Rows(image=pictures(0, 4_096, 6), document=np.arange(4_096))
+    (best,), read = ByLooks(most=1_024).search([rows[:600]]).look(rows)
+    assert read == .25 and (best[:512] > .99).all() and (best[512:] < .99).all()

@@ -74,6 +74,20 @@ def test_no_home_is_one_line(monkeypatch, capsys):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("most", [20, 63, 64])
+def test_too_few_open_files_are_one_line(most):
+    "As many as a run needs are enough, and the system is asked for them if it may be."
+    few = ["bash", "-c", f'ulimit -n {most}; exec "$@"', "-", *SHELL, *small_run("out")]
+    done = subprocess.run(few, capture_output=True, text=True, timeout=400)
+    if most < 64:
+        check_one_line(done.returncode, done.stderr, f"only {most} files", "ulimit -n 1024")
+        assert not Path("out").exists()
+        few[2] = f'ulimit -S -n {most}; exec "$@"'
+        done = subprocess.run(few, capture_output=True, text=True, timeout=400)
+    assert (done.returncode, done.stderr) == (0, "") and result("out")["steps"] == 4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("unbuffered", [None, "1"])
 def test_an_output_that_ends_takes_nothing_along(unbuffered):
     "FAULTS 19."

@@ -2,9 +2,11 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fault_texts import small_run, texts
 from own_texts import result
+from PIL import Image
 
 from adaptive_dist.cli import main
 from adaptive_dist.report.compare import leak_notes
@@ -67,3 +69,32 @@ def test_a_comparison_tells_of_near_copies_in_training():
     said = leak_notes([{"target": "s.txt", "leak_rate/specific_test": 1.}])[0]
     assert said in Path("out/report.html").read_text()
     assert "leak_rate/specific_test" in Path("out/results.csv").read_text()
+
+
+@pytest.mark.slow
+def test_pictures_that_look_alike_are_told_and_left_out(capsys):
+    "Half of a class are in the generic folder, too, a little darker."
+    for k in range(72):
+        folder = Path("world" if k < 48 else f"classes/{k % 2}")
+        folder.mkdir(parents=True, exist_ok=True)
+        squares = np.random.default_rng(k).integers(0, 256, (4, 4, 3), np.uint8)
+        picture = squares.repeat(4, 0).repeat(4, 1)
+        Image.fromarray(picture).save(folder/f"{k}.png")
+        if k in range(48, 60):
+            Image.fromarray(picture - picture//8).save(f"world/{k}.png")
+            Path(f"world/{k}.txt").write_text("darker")
+        (folder/f"{k}.txt").write_text(f"picture {k}")
+    options = """run vision --method uniform --generic world --specific classes --image-size 16
+        --patch 8 --weighting-patch 8 --batch-size 4 --downsampling 2 --generic-test .2 --steps 2
+        --log-every 2 --evaluate-every 2 --fine-tune-steps 0 --no-tensorboard
+        --quiet""".split()  # noqa: SIM905
+    assert main([*options, "--out", "told"]) == 0
+    leaks = result("told")["leaks"]["specific_test"]
+    assert leaks["kind"] == "pictures" and 0 < leaks["rate"] < 1
+    said = f"{leaks['rate']:.1%} of {leaks['documents']} specific test pictures"
+    assert said in capsys.readouterr().out
+    assert main([*options, "--near-duplicates", "drop", "--out", "out"]) == 0
+    assert result("out")["leaks"]["specific_test"] == {**leaks, "left_out": True}
+    assert "look like one in training data, and were left out" in capsys.readouterr().out
+    assert (result("out")["validation_specific_loss"]
+            == result("told")["validation_specific_loss"])

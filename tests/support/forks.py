@@ -170,6 +170,7 @@ class Forks:
         told = json.loads(self.process.stdout.readline())
         if told["status"] == -signal.SIGKILL:
             self.killed[told["where"]] += 1
+            print(f"kill {self.killed.total()}: {words[0]} in {told['where']}", flush=True)
         return told
 
 
