@@ -29,7 +29,7 @@ class ClusterConfig:
     tasks: int = setting(1, "tasks that the pass is divided into (count)", affects_result=False,
                          at_least=1)
     task: int | None = setting(
-        None, "the one of them that this process does, from 0 on (number); none: what is left, and "
+        None, "which of them this process does, from 0 on (number); none: what is left, and "
         "then the result", affects_result=False, at_least=0)
     executor: Literal["local", "slurm", "ray"] | None = setting(
         None, "what datatrove starts the tasks with; none: nothing, tasks are started by others",

@@ -20,6 +20,7 @@ from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
 from ..data.cache import cache_root, digest
 from ..data.memory import source_of
+from ..data.places import check_apart
 from ..report.curves import png
 from ..report.page import page
 from ..report.tables import TextTable
@@ -140,6 +141,8 @@ def cannot_write(out: Path, error: OSError) -> UsageError:
 def begin_pass(source: str, config: Any, out: Path) -> Scoring:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
     if out.is_dir(): raise cannot_write(out, IsADirectoryError(0, "it is a folder"))
+    scores = config.scored_by
+    check_apart(out, source, config.specific, scores if scores and Path(scores).is_file() else None)
     return open_scoring(work_folder(out), source, config)
 
 # %% ../../nbs/corpus/select.ipynb #6839ef83

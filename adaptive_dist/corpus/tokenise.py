@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ..config.errors import UsageError
 from ..config.settings import setting
 from ..data.embedded.text import Document
+from ..data.places import check_apart
 from ..data.sources import parse_source, parts_of
 from ..data.tokens import Subwords, load_subwords
 from ..data.vocabulary import TOKENIZER_FILE
@@ -73,6 +74,7 @@ def open_tokenising(folder: Path, source: str, config: TokeniseConfig) -> Tokeni
     subwords, found = load_subwords(config.tokenizer), parse_source(source, reading_of(config).kind)
     plan = {**records_words(found, config), "tokenizer": subwords.fingerprint()}
     check_free(folder)
+    check_apart(folder, source)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         settle(folder, plan, partial(save_tokenizer, subwords), "tokenizer")

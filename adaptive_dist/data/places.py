@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['COMPRESSED', 'ABOUT', 'Found', 'one_line', 'place_of', 'is_local', 'ending', 'is_one', 'stem', 'cannot_read',
            'unzipped', 'unpacked', 'opened', 'bytes_read', 'cannot_unpack', 'byte_lines', 'below', 'stored_below',
-           'Listing', 'sorted_out', 'no_such_file', 'readable_file', 'fixed', 'matching', 'listing', 'digest_words',
-           'content_hash', 'file_words', 'by_version', 'nonempty']
+           'Listing', 'sorted_out', 'no_such_file', 'not_a_file', 'readable_file', 'fixed', 'matching', 'listing',
+           'check_apart', 'digest_words', 'content_hash', 'file_words', 'by_version', 'nonempty']
 
 # %% ../../nbs/data/places.ipynb #14199787
 import hashlib
 import io
+import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -182,7 +183,7 @@ def sorted_out(root: UPath, found: Iterable[UPath], endings: Collection[str],
         elif not path.exists():
             others.append((path, "a link that leads nowhere"))
         elif not path.stat().st_size:
-            others.append((path, "an empty file"))
+            others.append((path, "an empty file" if path.is_file() else "a pipe or a device"))
         else:
             files.append(path)
     return Listing(root, files, others)
@@ -191,6 +192,12 @@ def sorted_out(root: UPath, found: Iterable[UPath], endings: Collection[str],
 def no_such_file(path: Path | UPath, others: str) -> UsageError:
     "The error for a path that leads nowhere; `others` says what could be named in its place."
     return UsageError(f"no such file or folder: {path}; mend the path, or name {others}")
+
+# %% ../../nbs/data/places.ipynb #81c5bd86
+def not_a_file(path: Path | UPath) -> UsageError:
+    "The error for what cannot be read twice, as `<(...)` of a shell."
+    return UsageError(f"{path} is a pipe or a device, which can be read only once: write what it "
+                      "gives to a file, and name that")
 
 # %% ../../nbs/data/places.ipynb #5009e738
 def readable_file(path: UPath, endings: Collection[str]) -> UPath:
@@ -234,7 +241,7 @@ def listing(path: UPath, endings: Collection[str], others: str,
         else:
             found = sorted_out(fixed(path), matching(path), endings, tables)
         if not found.files and not found.others and not path.is_dir():
-            raise no_such_file(path, others)
+            raise not_a_file(path) if path.exists() else no_such_file(path, others)
     except UsageError:
         raise
     except (FileNotFoundError, NotADirectoryError):
@@ -245,6 +252,18 @@ def listing(path: UPath, endings: Collection[str], others: str,
         none = f"the folder {path} holds no file that can be read: put some in"
         raise UsageError(f"{none} ({', '.join(endings)})")
     return found
+
+# %% ../../nbs/data/places.ipynb #b96d61de
+def check_apart(out: Path, *sources: str | None, flag: str = "--out") -> None:
+    "`UsageError` for an output that is a file or a folder of a source as written, or lies in it."
+    real = Path(os.path.realpath(out))
+    for source in filter(None, sources):
+        parts = (source, *source.split(","), source.partition(":")[2])  # two files, or a scheme
+        named = [os.path.expanduser(part) for part in parts if part and "://" not in part]
+        files = [*named, *(match for part in named for match in matching(UPath(part)))]
+        if any(Path(os.path.realpath(file)) in (real, *real.parents) for file in files):
+            raise UsageError(f"{flag} {out} is, or lies in, what is read from {source}: name "
+                             "another place")
 
 # %% ../../nbs/data/places.ipynb #28504a94
 def digest_words(words: Iterable[str]) -> str:

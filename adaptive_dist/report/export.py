@@ -15,6 +15,7 @@ import numpy as np
 
 from ..config.errors import UsageError
 from ..config.files import replacing
+from ..data.places import check_apart
 from ..data.table import Part
 from ..train.assemble import data_of
 from ..train.task import TaskSpec
@@ -90,6 +91,7 @@ def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path
     without scores, and for a task without text where `text` is asked for.
     """
     run = read_run(folder)
+    check_apart(out, generic or run.settings.get("data", {}).get("generic"))
     changes = {"generic": generic} if generic else {}
     found = open_scores(run, load(run.settings["task"]), **changes)
     if found is None:

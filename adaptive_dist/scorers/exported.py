@@ -236,12 +236,16 @@ def write_network(folder: Path, read: TextNetwork, arrays: Mapping[str, Any],
 
 # %% ../../nbs/scorers/exported.ipynb #be48dc91
 def open_network(folder: Path, about: Mapping[str, Any], pieces: str) -> TextScorer:
-    "The network in a folder."
+    "The network in a folder; `UsageError` for one whose scores are not finite."
     stored = file_tensors(folder/"weights.safetensors")
     alpha = unflattened({name: np.array(tensor.mapped()) for name, tensor in stored.items()})
     score = partial(jax.jit(NETWORKS[about["network"]]), alpha)
     cut = ENCODINGS[about["encoding"]["kind"]](about["encoding"], folder)
-    return TextScorer(about, about["scores"], piecewise(score, cut, pieces))
+    found = TextScorer(about, about["scores"], piecewise(score, cut, pieces))
+    if not np.isfinite(found(["any text"])).all():
+        raise UsageError(f"the network in {folder} gives no finite score: its run has diverged, "
+                         "export another")
+    return found
 
 # %% ../../nbs/scorers/exported.ipynb #05806f87
 def write_labels(folder: Path, logits: Mapping[str, float], made_for: Mapping[str, Any]) -> None:
@@ -316,12 +320,16 @@ def load_scorer(folder: Path | str, pieces: str | None = None) -> TextScorer:
     `pieces` says how the scores of a long document's pieces become one, mean, max or first; by
     default as the folder does. Raises `UsageError` for a folder that holds none.
     """
+    if pieces not in (None, *PIECES):
+        raise UsageError(f"--pieces {pieces}: {did_you_mean(str(pieces), PIECES)}")
     folder = Path(folder)
     about = read_json(folder/ABOUT_SCORER, "name a folder that adaptive-dist export has written")
-    kind = about.get("encoding", {"kind": "bytes"})["kind"]
-    if (about.get("format") != FORMAT or about.get("of") not in OPENERS or kind not in ENCODINGS):
+    if about.get("format") != FORMAT:
         raise UsageError(f"{folder} holds a scorer of another version: export it again")
-    pieces = pieces or about["pieces"]
-    if pieces not in PIECES:
-        raise UsageError(f"--pieces {pieces}: {did_you_mean(pieces, PIECES)}")
-    return OPENERS[about["of"]](folder, about, pieces)
+    try:
+        return OPENERS[about["of"]](folder, about, pieces or about["pieces"])
+    except (UsageError, ModuleNotFoundError):
+        raise
+    except Exception as e:  # what is missing or of another shape shows in many ways
+        reason = f"{type(e).__name__}: {' '.join(str(e).split())[:100]}"
+        raise UsageError(f"{folder} holds no whole scorer ({reason}): export it again") from None

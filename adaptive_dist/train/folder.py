@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['differences', 'check_settings_of', 'soon_read', 'fingerprints_of', 'check_same_data', 'data_now', 'finished_on',
-           'existing_result', 'make_writable', 'claim_run_folder', 'lock_folder', 'run_folder_lock']
+           'existing_result', 'make_writable', 'check_apart_from_data', 'claim_run_folder', 'lock_folder',
+           'run_folder_lock']
 
 # %% ../../nbs/train/folder.ipynb #f0000003
 import contextlib
@@ -147,11 +148,22 @@ def make_writable(out: Path) -> None:
                          "folder") from None
 
 # %% ../../nbs/train/folder.ipynb #f0000007
+def check_apart_from_data(out: Path, config: RunConfig) -> None:
+    "`UsageError` for a run folder or a cache that is, or lies in, what the run reads."
+    from adaptive_dist.data.places import check_apart  # not in the core
+    values = {f.name: value for f, value in settings(config)}
+    sources = values.get("generic"), values.get("specific")
+    check_apart(out, *sources)
+    if values.get("cache"):
+        check_apart(Path(values["cache"]), *sources, flag="--cache")
+
+# %% ../../nbs/train/folder.ipynb #d7790cfa
 def claim_run_folder(out: Path, task: str, config: RunConfig) -> dict[str, Any] | None:
     """Make `out` the folder of a run; return the result that it already holds, if any.
 
     Raises as `make_writable` and `existing_result`, and `Diverged` for a run that is to stop there.
     """
+    check_apart_from_data(out, config)
     make_writable(out)
     result = existing_result(out, task, config)
     if result is None and config.on_divergence == "stop":

@@ -30,8 +30,8 @@ pytestmark = [pytest.mark.usefixtures("texts"), pytest.mark.slow]
 __all__ = ["texts"]
 RUN = ["--steps", "24", "--log-every", "3", "--evaluate-every", "12", "--checkpoint-every", "6"]
 TUNED = ["--fine-tune-steps", "2", "--fine-tune-every", "1", "--fine-tune-rates", "1"]
-METHODS = {"uniform": [*TUNED, "--tensorboard"], "dds": ["--store-weighting-every", "6"],
-           "scored": ["--scorer", "hashed"]}
+METHODS = {"uniform": [*TUNED, "--tensorboard"], "scored": ["--scorer", "hashed"],
+           "dds": ["--store-weighting-every", "6"]}
 TOO_BIG = ["--batch-size", "4096"]  # so that a run ends when its data are read
 
 
@@ -105,17 +105,23 @@ def state_of(out, experiment):
     return [np.asarray(leaf) for leaf in leaves]
 
 
+def told(out):
+    "A result without what a clock measured; what a scorer costs is measured by one, too."
+    return {**without_clock(result(out)), "preparation_flops": None}
+
+
 def check_run(out, whole):
     assert lines_of(out) == lines_of(whole)
-    assert without_clock(result(out)) == without_clock(result(whole))
+    assert told(out) == told(whole)
     assert names(out) == names(whole) and not litter(out)
 
 
 def test_runs(kills):
     "Methods with their stages; in half of the rounds the texts are read anew."
     known, experiments = {}, {}
+    methods = [*METHODS][:2 if kills.most < 40 else 3]  # each takes a while to compile
     for round in range(1_000):
-        method = [*METHODS][round % len(METHODS)]
+        method = methods[round % len(methods)]
         whole, options = f"{method}-whole", [*RUN, *METHODS[method]]
         if method not in known:
             for out in (f"{method}-compiled", whole):
