@@ -52,8 +52,9 @@ def check_free(folder: Path) -> None:
     "`UsageError` for a folder that holds other things than a pass of tokens."
     if folder.is_file(): raise UsageError(f"--out {folder} is a file: name a folder")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if there - {"lock", "tokenizer"} and "plan.json" not in there:
-        raise UsageError(f"--out {folder} holds other files ({min(there)}): name a new folder")
+    others = there - {"lock", "tokenizer", "plan.json.part"}  # those are of a pass that was killed
+    if others and "plan.json" not in there:
+        raise UsageError(f"--out {folder} holds other files ({min(others)}): name a new folder")
 
 # %% ../../nbs/corpus/tokenise.ipynb #a42b9c65
 def save_tokenizer(subwords: Subwords, folder: Path) -> None:

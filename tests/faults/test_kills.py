@@ -82,9 +82,10 @@ def kills(texts, compiled, request):
 
 
 def tree(folder):
-    "The bytes of the files below a folder, but of locks, by their names."
+    "The bytes of the files below a folder, but of locks and of seconds, by their names."
+    without = ("lock", "scores.json", "charged.json")
     return {str(path.relative_to(folder)): path.read_bytes() for path in Path(folder).rglob("*")
-            if path.is_file() and path.suffix != ".lock" and path.name != "lock"}
+            if path.is_file() and path.suffix != ".lock" and path.name not in without}
 
 
 def names(out):
