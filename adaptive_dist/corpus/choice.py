@@ -170,7 +170,11 @@ def make_choice(blocks: Path, parts: int, config: SelectConfig, kind: ScoreKind)
             yield found.keys, found.sizes if config.tokens else np.ones(len(found.keys))
 
     scored = sum(int((found.keys > 0).sum()) for found in keyed())
-    if not scored: raise UsageError("no record has a score: is the text in another column?")
+    if not scored:
+        by = config.scored_by
+        why = (f"are the ids in {by} those of the records, and its scores finite?"
+               if by and Path(by).is_file() else "is the text in another column?")
+        raise UsageError(f"no record has a score: {why}")
     wanted = (config.tokens*config.bytes_per_token if config.tokens else
               config.top or max(1, round((config.share or 0)*scored)))
     least = threshold(amounts, wanted)

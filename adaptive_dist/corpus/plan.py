@@ -72,7 +72,7 @@ def check_method(config: ScoringConfig) -> None:
     if by is None and scorers.find_scorer(config.scorer).needs(config.scorer_settings) != "nothing":
         raise UsageError(f"--method {config.scorer} asks a model of the task, as set: it works "
                          "with adaptive-dist run and compare, --method scored")
-    if by is None or Path(by).exists(): return
+    if by is None or Path(by).is_file() or Path(by).is_dir(): return
     instead = did_you_mean(by, scorers.scorer_names())
     raise UsageError(f"--method {by}: no scorer, and no run, exported scorer or file of scores is "
                      f"there; {instead}")

@@ -18,6 +18,7 @@ from ..scorers.exported import ABOUT_SCORER, TextNetwork, write_labels, write_ne
 from ..scorers.scorer import scorer_names
 from ..train.checkpoint import load_part, stored_shapes
 from ..train.labels import MOST_LABELS
+from .records import READINGS
 
 # %% ../../nbs/corpus/run_scorer.ipynb #42e110b9
 def made_for(run: Finished) -> dict[str, Any]:
@@ -88,7 +89,9 @@ def reads_of(method: str) -> str | None:
     if is_run(method): return travelling(read_run(method))[0].reads
     about = user_path(method)/ABOUT_SCORER
     if not about.exists(): return None
-    return read_json(about, "export it again").get("reads", "text")
+    reads = read_json(about, "export it again").get("reads", "text")
+    if reads in READINGS: return reads
+    raise UsageError(f"{about} is of records of an unknown kind: export it again")
 
 # %% ../../nbs/corpus/run_scorer.ipynb #13f09a73
 def label_logits_of(run: Finished, arrays: dict[str, Any]) -> dict[str, float]:

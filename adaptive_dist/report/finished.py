@@ -64,7 +64,7 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
         records = read_metrics(folder)
     except (OSError, ValueError):
         records = []
-    if not records:
+    if not records or not all(isinstance(record, dict) for record in records):
         raise UsageError(f"{folder} holds no metrics yet: let the run go on first")
     return records
 
@@ -76,12 +76,16 @@ def read_run(folder: Path | str) -> Finished:
         settings = read_json(folder/"config.json", "name a run's folder")
     except UsageError:
         raise UsageError(f"{folder} is no run folder: it has no readable config.json") from None
+    lacking = [name for name in ("task", "method", "seed") if name not in settings]
+    if lacking:
+        raise UsageError(f"{folder} is no run folder: its config.json has no {lacking[0]}")
     records, path = records_of(folder), folder/"result.json"
     again = "delete it, and the run's command makes it again"
     result = read_json(path, again) if path.exists() else {}
     label = str(settings.get("data", {}).get("specific")).split(":")[-1]  # before results named it
     check_sound(folder, result, records)
-    target = result.get("target_label") or (label if label in records[-1]["picked_share"] else None)
+    shown = records[-1].get("picked_share", {})
+    target = result.get("target_label") or (label if label in shown else None)
     name = f"{result.get('method', settings['method'])}-{settings['seed']}"
     return Finished(folder, name, settings, records, result, target)
 
