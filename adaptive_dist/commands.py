@@ -150,6 +150,8 @@ def report_command(argv: Sequence[str]) -> None:
                         help="HTML file [selection.html in the first folder]")
     arguments = parser.parse_args(argv)
     out = arguments.out or arguments.folder[0]/"selection.html"
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--out {out}: name a file that ends in .html")
     command = shlex.join(["adaptive-dist", "report", *argv])
     asked = write_selection_report(arguments.folder, load_task, out, command)
     without = len(arguments.folder) - len(asked)
@@ -461,6 +463,9 @@ def weights_command(argv: Sequence[str]) -> None:
     parser.add_argument("--merge", action="store_true",
                         help="merge adapters into the weights")
     arguments = parser.parse_args(argv)
+    if (arguments.out/"metrics.jsonl").exists():
+        raise UsageError(f"--out {arguments.out} is the folder of a run, whose config.json would "
+                         "be lost: name another")
     found = read_run(arguments.run)
     task = load_task(found.settings["task"])
     if task.save_model is None:

@@ -32,6 +32,7 @@ from .embedded.images import Example
 from .formats import Row, made_of, named
 from .leaks import ComparedConfig
 from .local_files import BREAKS_OFF
+from .places import check_file
 from .sources import fingerprint_of, parse_source
 from .split import Recent, Split, SplitWriter, bytes_hash, text_hash, why_known
 from .vocabulary import encode
@@ -137,6 +138,8 @@ def opened_image(image: Encoded, size: int) -> Any:
     "A picture as Pillow has it, at least `size` pixels wide if it can be; raises what it raises."
     from PIL import Image, ImageOps
     if isinstance(image, np.ndarray): return Image.fromarray(image)
+    if isinstance(image, (Path, UPath)):
+        check_file(image)
     raw = image.read_bytes() if isinstance(image, (Path, UPath)) else image
     if raw.lstrip()[:5] in (b"<?xml", b"<svg "):
         import resvg_py

@@ -305,7 +305,10 @@ class PictureFiles(Files):
         "The row of a picture in a folder; its caption may lie beside it."
         label = within.parts[0] if len(within.parts) > 1 else self.path.resolve().name
         beside = file.with_suffix(".txt")
-        said = beside.read_text("utf-8", "replace").strip() if beside.exists() else ""
+        try:
+            said = beside.read_text("utf-8", "replace").strip() if beside.is_file() else ""
+        except OSError as e:
+            raise places.cannot_read(beside, e) from None
         name = within.as_posix()
         values = {columns[0]: name, columns[1]: said or label.replace("_", " ")}
         return Row(values, label, name, folder=self.path)

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['COMPRESSED', 'ABOUT', 'Found', 'one_line', 'place_of', 'is_local', 'ending', 'is_one', 'stem', 'cannot_read',
-           'unzipped', 'unpacked', 'opened', 'bytes_read', 'cannot_unpack', 'byte_lines', 'below', 'stored_below',
-           'Listing', 'sorted_out', 'no_such_file', 'not_a_file', 'readable_file', 'fixed', 'matching', 'listing',
-           'check_apart', 'digest_words', 'content_hash', 'file_words', 'by_version', 'nonempty']
+           'unzipped', 'unpacked', 'not_a_file', 'check_file', 'opened', 'bytes_read', 'cannot_unpack', 'byte_lines',
+           'below', 'stored_below', 'Listing', 'sorted_out', 'no_such_file', 'readable_file', 'fixed', 'matching',
+           'listing', 'check_apart', 'digest_words', 'content_hash', 'file_words', 'by_version', 'nonempty']
 
 # %% ../../nbs/data/places.ipynb #14199787
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import metadata
@@ -95,10 +96,25 @@ def unpacked(path: Path | UPath, raw: Any) -> Any:
     import pyarrow as pa
     return io.BufferedReader(pa.CompressedInputStream(raw, "zstd"))
 
+# %% ../../nbs/data/places.ipynb #81c5bd86
+def not_a_file(path: Path | UPath) -> UsageError:
+    "The error for what cannot be read twice, as `<(...)` of a shell."
+    return UsageError(f"{path} is a pipe or a device, which can be read only once: write what it "
+                      "gives to a file, and name that")
+
+# %% ../../nbs/data/places.ipynb #d8e253d1
+def check_file(path: Path | UPath) -> None:
+    "`UsageError` for a pipe or a device on this machine, for which a reader would wait for ever."
+    if not is_local(UPath(path)): return
+    with suppress(OSError):
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)): raise not_a_file(path)
+
 # %% ../../nbs/data/places.ipynb #3ff22d05
 @contextmanager
 def opened(path: Path | UPath) -> Iterator[Any]:
     "The bytes of a file, unpacked if its name says so; `UsageError` if it cannot be opened."
+    check_file(path)
     try:
         raw = path.open("rb")
     except Exception as e:  # stores have exceptions of their own
@@ -192,12 +208,6 @@ def sorted_out(root: UPath, found: Iterable[UPath], endings: Collection[str],
 def no_such_file(path: Path | UPath, others: str) -> UsageError:
     "The error for a path that leads nowhere; `others` says what could be named in its place."
     return UsageError(f"no such file or folder: {path}; mend the path, or name {others}")
-
-# %% ../../nbs/data/places.ipynb #81c5bd86
-def not_a_file(path: Path | UPath) -> UsageError:
-    "The error for what cannot be read twice, as `<(...)` of a shell."
-    return UsageError(f"{path} is a pipe or a device, which can be read only once: write what it "
-                      "gives to a file, and name that")
 
 # %% ../../nbs/data/places.ipynb #5009e738
 def readable_file(path: UPath, endings: Collection[str]) -> UPath:
