@@ -130,7 +130,7 @@ class LMConfig(TaskConfig):
         return change(self, tokenizer=str(path), vocabulary=None)
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
-def byte_loss(model: Any, batch: int = 64,
+def byte_loss(model: Any, batch: int = 32,
               tokens: Tokens = BYTES) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
 
