@@ -115,7 +115,7 @@ def working_folder() -> str:
                          "cd") from None
 
 # %% ../nbs/cli.ipynb #f47d491e
-OPEN_FILES = 64  # at a time, at most: a run has thirty open, and a library must not fail to open one
+OPEN_FILES = 64  # at a time, at most; a run has about thirty open
 
 def allow_open_files() -> None:
     "See to it that enough files may be open at a time; `UsageError` where the system forbids it."

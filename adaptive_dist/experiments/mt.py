@@ -170,7 +170,8 @@ def pair_judge(config: MTConfig, width: int) -> Judge:
     own = config.model
     size = replace(own, layers=1, width=width, mlp_width=4*width, dropout=0.,
                    heads=math.gcd(own.heads, width))
-    small, row = EncoderDecoder(size, config.data.vocabulary), jnp.zeros((1, own.length), jnp.uint16)
+    small = EncoderDecoder(size, config.data.vocabulary)
+    row = jnp.zeros((1, own.length), jnp.uint16)
     return Judge(lambda key, batch: small.init(key, row, row), mt_task(small),
                  source_states_of(small))
 

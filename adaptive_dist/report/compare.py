@@ -102,7 +102,8 @@ def leak_notes(records: Sequence[Mapping[str, Any]]) -> list[str]:
             if rate is not None:
                 found[r["target"], name] = max(rate, found.get((r["target"], name), 0.))
     return [f"{target}: {rate:.1%} of the {name.replace('_', ' ')} stands in the training data: "
-            "half of a text, or a picture that looks alike." for (target, name), rate in found.items()]
+            "half of a text, or a picture that looks alike."
+            for (target, name), rate in found.items()]
 
 # %% ../../nbs/report/compare.ipynb #86123e2d
 COMPARISON_NOTES = (

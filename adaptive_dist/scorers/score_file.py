@@ -43,7 +43,8 @@ def stored_values(path: Path, keys: str) -> Iterator[tuple[np.ndarray, np.ndarra
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
     file = pq.ParquetFile(path)
-    if not file.metadata.num_rows: raise UsageError(f"--scores {path}: has no rows: {SCORE_COLUMNS}")
+    if not file.metadata.num_rows:
+        raise UsageError(f"--scores {path}: has no rows: {SCORE_COLUMNS}")
     held_out = "part" in file.schema_arrow.names
     try:
         for block in file.iter_batches(columns=[keys, "score", *(["part"] if held_out else [])]):

@@ -18,7 +18,7 @@ import optax
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, Key, PRNGKeyArray
 
-from ..data.leaks import Comparison
+from ..data.leaks import Likeness
 from ..data.split import Split, Target
 from ..data.table import Rows
 from ..method.contrast import Judge
@@ -67,7 +67,7 @@ class TaskComponents(NamedTuple):
     files: Mapping[str, Sequence[str]] = {}
     show: Callable[[Mapping[str, Any]], str] | None = None
     judge: Callable[[int], Judge] | None = None
-    comparison: Comparison | None = None
+    comparison: Likeness | None = None
     text: Callable[[Rows], str] | None = None
     load: Callable[[PRNGKeyArray, Params], Params] | None = None
     bytes_per_token: Callable[[Rows], float] | None = None
