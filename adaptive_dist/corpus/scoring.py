@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['CHUNK', 'block_columns', 'write_columns', 'Share', 'task_shares', 'block_path', 'blocks_there', 'make_share',
-           'file_of_part', 'rows_told', 'Expected', 'check_division', 'rows_of_block', 'make_left', 'make_blocks',
-           'all_blocks', 'is_whole']
+           'sweep_blocks', 'file_of_part', 'rows_told', 'Expected', 'check_division', 'rows_of_block', 'make_left',
+           'make_blocks', 'all_blocks', 'is_whole']
 
 # %% ../../nbs/corpus/scoring.ipynb #47e84532
 import os
@@ -58,7 +58,12 @@ def write_columns(path: Path, columns: Mapping[str, list[Any]]) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     pq.write_table(pa.table({name: pa.array(values, kinds[name])
                              for name, values in arrays.items()}), part, compression="zstd")
-    os.replace(part, path)
+    with part.open("rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        os.replace(part, path)
+    except FileNotFoundError:
+        if not path.exists(): raise  # else another process was first, and has swept
 
 # %% ../../nbs/corpus/scoring.ipynb #09449d9a
 class Share(NamedTuple):
@@ -104,6 +109,13 @@ def make_share(work: Pass, share: Share, maker: OfBlock, seen: Callable[[int], o
         columns = block_columns(records, make, work.column, account)
         write_columns(path, columns)
         seen(len(columns["id"]))
+
+# %% ../../nbs/corpus/scoring.ipynb #ecc7e1be
+def sweep_blocks(folder: Path) -> None:
+    "Delete what killed processes have left in a folder of blocks that are there now."
+    for part in folder.glob("*.parquet.*.part"):
+        if folder.joinpath(part.name.partition(".")[0] + ".parquet").exists():
+            part.unlink(missing_ok=True)
 
 # %% ../../nbs/corpus/scoring.ipynb #525ef928
 def file_of_part(part: Source) -> Any:
@@ -163,11 +175,12 @@ def make_left(work: Pass, share: Share, maker: Callable[[], OfBlock],
               seen: Callable[[int], object]) -> None:
     "Make what is left of a share; a part that is whole is not even read."
     there, whole = blocks_there(work.blocks, share.part)
-    if whole:
-        seen(sum(map(rows_of_block, there)))
-        return
     try:
-        make_share(work, share, maker(), seen)
+        if whole:
+            seen(sum(map(rows_of_block, there)))
+        else:
+            make_share(work, share, maker(), seen)
+        sweep_blocks(work.blocks/f"{share.part:06}")
     except OSError as e:
         raise UsageError(f"cannot write {work.made} to {work.folder}: {e.strerror}; name another "
                          "--out") from None

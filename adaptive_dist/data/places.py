@@ -107,7 +107,7 @@ def check_file(path: Path | UPath) -> None:
     "`UsageError` for a pipe or a device on this machine, for which a reader would wait for ever."
     if not is_local(UPath(path)): return
     with suppress(OSError):
-        kind = os.stat(path).st_mode
+        kind = os.stat(str(path)).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)): raise not_a_file(path)
 
 # %% ../../nbs/data/places.ipynb #3ff22d05
@@ -270,7 +270,7 @@ def check_apart(out: Path, *sources: str | None, flag: str = "--out") -> None:
     for source in filter(None, sources):
         parts = (source, *source.split(","), source.partition(":")[2])  # two files, or a scheme
         named = [os.path.expanduser(part) for part in parts if part and "://" not in part]
-        files = [*named, *(match for part in named for match in matching(UPath(part)))]
+        files = [*named, *(str(match) for part in named for match in matching(UPath(part)))]
         if any(Path(os.path.realpath(file)) in (real, *real.parents) for file in files):
             raise UsageError(f"{flag} {out} is, or lies in, what is read from {source}: name "
                              "another place")

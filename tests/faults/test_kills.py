@@ -130,7 +130,7 @@ def test_runs(kills):
                 known[method] = kills.undisturbed(words)
             config = json.loads(Path(whole, "config.json").read_text())
             experiments[method] = LM.build(from_nested(LMConfig(), config))
-        out, cache = f"again{round}", f"cache{round//6}"
+        out, cache = f"again{round}", f"{method}-cache{round//6}"
         words = small_run(out, *options, "--cache", cache, method=method)
         kills.until_done(words, known[method])
         check_run(out, whole)
