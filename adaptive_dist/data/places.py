@@ -269,9 +269,12 @@ def check_apart(out: Path, *sources: str | None, flag: str = "--out") -> None:
     real = Path(os.path.realpath(out))
     for source in filter(None, sources):
         parts = (source, *source.split(","), source.partition(":")[2])  # two files, or a scheme
-        named = [os.path.expanduser(part) for part in parts if part and "://" not in part]
-        files = [*named, *(str(match) for part in named for match in matching(UPath(part)))]
-        if any(Path(os.path.realpath(file)) in (real, *real.parents) for file in files):
+        named = [os.path.realpath(os.path.expanduser(part))
+                 for part in parts if part and "://" not in part]
+        read = [*named, *(os.path.realpath(file) for part in named
+                          for file in matching(UPath(part)))]
+        within = {str(real), *map(str, real.parents)} & {*read}
+        if within or any(real.match(part) for part in named):
             raise UsageError(f"{flag} {out} is, or lies in, what is read from {source}: name "
                              "another place")
 
