@@ -143,7 +143,8 @@ def test_runs(kills):
 
 def test_comparisons(kills):
     "The comparison alone is killed, or its runs with it."
-    own = [a for a in small_run("out", *RUN)[2:-2] if a not in ("--method", "uniform", "--out")]
+    others = ("--method", "uniform", "--out", "out")
+    own = [word for word in small_run("out", *RUN)[2:] if word not in others]
     options = ["compare", "lm", *own, "--methods", "uniform,dds", "--targets", "", "--seeds", "1",
                "--preset", "reduced", "--jobs", "1", "--cache", "cache"]
     for out in ("compiled", "whole"):
