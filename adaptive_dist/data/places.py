@@ -271,7 +271,7 @@ def check_apart(out: Path, *sources: str | None, flag: str = "--out") -> None:
         parts = (source, *source.split(","), source.partition(":")[2])  # two files, or a scheme
         named = [os.path.realpath(os.path.expanduser(part))
                  for part in parts if part and "://" not in part]
-        read = [*named, *(os.path.realpath(file) for part in named
+        read = [*named, *(os.path.realpath(str(file)) for part in named
                           for file in matching(UPath(part)))]
         within = {str(real), *map(str, real.parents)} & {*read}
         if within or any(real.match(part) for part in named):
