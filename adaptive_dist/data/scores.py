@@ -100,6 +100,8 @@ def kept_scores(folder: Path, name: str, count: int, make: Callable[[], Score],
     """
     path, times = folder/name, folder/f"{name}.json"
     with locked(folder/"lock"):
+        with suppress(OSError):  # what a killed process has left
+            times.with_name(f"{times.name}.part").unlink()
         if not path.exists():
             with adding_seconds(times):
                 score = make()
