@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SelectConfig', 'check_amount', 'check_draw', 'ordered_bits', 'Keyed', 'record_keys', 'keyed_blocks', 'digit_amounts',
-           'threshold', 'Choice', 'log_mean_weight', 'make_choice']
+           'threshold', 'Choice', 'log_mean_weight', 'none_scored', 'make_choice']
 
 # %% ../../nbs/corpus/choice.ipynb #2636c60a
 import math
@@ -160,6 +160,14 @@ def log_mean_weight(blocks: Iterable[Keyed], threshold: int) -> float:
     return largest + math.log(total/count)
 
 # %% ../../nbs/corpus/choice.ipynb #4b59126d
+def none_scored(config: SelectConfig) -> UsageError:
+    "The error for records of which none has a score."
+    by = config.scored_by
+    why = (f"are the ids in {by} those of the records, and its scores finite?"
+           if by and Path(by).is_file() else "is the text in another column?")
+    return UsageError(f"no record has a score: {why}")
+
+# %% ../../nbs/corpus/choice.ipynb #af0bc75d
 def make_choice(blocks: Path, parts: int, config: SelectConfig, kind: ScoreKind) -> Choice:
     "The choice that a configuration describes; `UsageError` if no record has a score."
     def keyed() -> Iterator[Keyed]:
@@ -170,11 +178,7 @@ def make_choice(blocks: Path, parts: int, config: SelectConfig, kind: ScoreKind)
             yield found.keys, found.sizes if config.tokens else np.ones(len(found.keys))
 
     scored = sum(int((found.keys > 0).sum()) for found in keyed())
-    if not scored:
-        by = config.scored_by
-        why = (f"are the ids in {by} those of the records, and its scores finite?"
-               if by and Path(by).is_file() else "is the text in another column?")
-        raise UsageError(f"no record has a score: {why}")
+    if not scored: raise none_scored(config)
     wanted = (config.tokens*config.bytes_per_token if config.tokens else
               config.top or max(1, round((config.share or 0)*scored)))
     least = threshold(amounts, wanted)

@@ -92,8 +92,7 @@ def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path
     """
     run = read_run(folder)
     check_apart(out, generic or run.settings.get("data", {}).get("generic"))
-    changes = {"generic": generic} if generic else {}
-    found = open_scores(run, load(run.settings["task"]), **changes)
+    found = open_scores(run, load(run.settings["task"]), **({"generic": generic} if generic else {}))
     if found is None:
         raise UsageError(f"{run.folder}: --method {run.settings['method']} gives no scores")
     show = found.experiment.show if text else None

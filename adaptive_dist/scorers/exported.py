@@ -6,7 +6,8 @@
 __all__ = ['ABOUT_SCORER', 'FORMAT', 'PIECES', 'CutText', 'ENCODINGS', 'NETWORKS', 'LIGHT', 'OPENERS', 'Texts', 'TextScorer',
            'piece_first', 'piece_mean', 'score_pieces', 'cut_bytes', 'cut_tokens', 'cut_pairs', 'piecewise',
            'flattened', 'unflattened', 'write_arrays', 'judges_contrast', 'TextNetwork', 'write_network',
-           'open_network', 'write_labels', 'open_labels', 'write_sample', 'read_sample', 'open_sample', 'load_scorer']
+           'open_network', 'write_labels', 'open_labels', 'write_sample', 'read_sample', 'open_sample', 'not_whole',
+           'load_scorer']
 
 # %% ../../nbs/scorers/exported.ipynb #73f442a6
 import json
@@ -311,6 +312,12 @@ def open_sample(folder: Path, about: Mapping[str, Any], pieces: str) -> TextScor
     return drawn(0)
 
 # %% ../../nbs/scorers/exported.ipynb #dc7c21c6
+def not_whole(folder: Path, error: Exception) -> UsageError:
+    "The error for a folder in which a part of a scorer is missing or has another shape."
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+    return UsageError(f"{folder} holds no whole scorer ({reason}): export it again")
+
+# %% ../../nbs/scorers/exported.ipynb #b8bcd5cc
 OPENERS: Mapping[str, Callable[[Path, Mapping[str, Any], str], TextScorer]] = {
     "network": open_network, "sample": open_sample, "labels": open_labels}
 
@@ -331,5 +338,4 @@ def load_scorer(folder: Path | str, pieces: str | None = None) -> TextScorer:
     except (UsageError, ModuleNotFoundError):
         raise
     except Exception as e:  # what is missing or of another shape shows in many ways
-        reason = f"{type(e).__name__}: {' '.join(str(e).split())[:100]}"
-        raise UsageError(f"{folder} holds no whole scorer ({reason}): export it again") from None
+        raise not_whole(folder, e) from None

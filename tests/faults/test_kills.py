@@ -1,8 +1,8 @@
 """Commands that are killed again and again, and done once more from the start when they are done.
 
 `--kills N` commands are killed by each test, `--kill-seed S` says where: half of them at a moment
-of their time, half before one of their changes to files; what says so is printed (`-s`). What comes of it is what comes of a
-command that nobody disturbed; nothing is lost, and no litter stays.
+of their time, half before one of their changes to files; `-s` shows them. What comes of it is what
+comes of a command that nobody disturbed; nothing is lost, and no litter stays.
 """
 import json
 import random
