@@ -16,7 +16,7 @@ from ..experiments.registry import load_task
 from ..report.finished import Finished, finished_config, read_run
 from ..scorers.exported import ABOUT_SCORER, TextNetwork, write_labels, write_network
 from ..scorers.scorer import scorer_names
-from ..train.checkpoint import load_part
+from ..train.checkpoint import load_part, stored_shapes
 from ..train.labels import MOST_LABELS
 
 # %% ../../nbs/corpus/run_scorer.ipynb #42e110b9
@@ -58,12 +58,15 @@ def reading_of_run(run: Finished, judged: bool = False) -> TextNetwork:
         raise stays(run, e) from None
 
 # %% ../../nbs/corpus/run_scorer.ipynb #cc2a0173
-def travelling(run: Finished) -> tuple[TextNetwork, dict[str, Any]]:
-    "How what a run has learnt reads texts, and its arrays; `UsageError` if it does not travel."
-    state = load_part(run.folder/"checkpoints", "selector")
+def travelling(run: Finished) -> tuple[TextNetwork, str]:
+    """How what a run has learnt reads texts, and the name of its arrays in the selector's state.
+
+    The arrays are not read. Raises `UsageError` if it does not travel.
+    """
+    state = stored_shapes(run.folder/"checkpoints", "selector")
     state = state if isinstance(state, dict) else {}
-    if "alpha" in state: return reading_of_run(run), state["alpha"]
-    if state.get("judge"): return reading_of_run(run, judged=True), state["pair"]
+    if "alpha" in state: return reading_of_run(run), "alpha"
+    if state.get("judge"): return reading_of_run(run, judged=True), "pair"
     if "pair" in state: raise stays(run, "copies of the whole model judge without --judge-width")
     if "each" in state: raise stays(run, "each target has a network of its own")
     raise stays(run, "it has no network of its own")
@@ -104,7 +107,8 @@ def export_network(folder: Path | str, out: Path) -> None:
     cannot be written.
     """
     run = read_run(folder)
-    read, arrays = travelling(run)
+    read, name = travelling(run)
+    arrays = load_part(run.folder/"checkpoints", "selector", name)
     try:
         if read.network == "label":
             return write_labels(out, label_logits_of(run, arrays), made_for(run))

@@ -131,7 +131,7 @@ class LMConfig(TaskConfig):
         return change(self, tokenizer=str(path), vocabulary=None)
 
 # %% ../../nbs/experiments/lm.ipynb #9d32612d
-def byte_loss(model: Any, batch: int = 64,
+def byte_loss(model: Any, batch: int = 32,
               tokens: Tokens = BYTES) -> Callable[[Params, Rows], float]:
     """A function of parameters and pieces: their loss in nats per byte.
 
@@ -370,7 +370,7 @@ _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfid
             "rds", "betr", "gio", "gio_direct", "gotd",
             *(f"{name}+embedding=model+judge_width=64" for name in ("crisp", "rds", "gio_direct")),
             *(f"{name}+judge_width=64"
-              for name in ("blend", "admire", "projektor", "preselect", "mona")))
+              for name in ("blend", "admire", "projektor", "preselect", "mona", "logra")))
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
                     "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,"

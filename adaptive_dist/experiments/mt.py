@@ -123,7 +123,7 @@ def translations(model: EncoderDecoder, params: Params, vocabulary: Vocabulary,
     return [vocabulary.decode(row) for row in found]
 
 # %% ../../nbs/experiments/mt.ipynb #935e6f3a
-def subword_loss(model: EncoderDecoder, batch: int = 64) -> Callable[[Params, Rows], float]:
+def subword_loss(model: EncoderDecoder, batch: int = 32) -> Callable[[Params, Rows], float]:
     """A function of parameters and pairs: their loss in nats per target token.
 
     Every token counts the same. It is compiled once, for sets of any size.

@@ -32,7 +32,7 @@ from .settings import TaskConfig, adam_of_model
 
 # %% ../../nbs/train/assemble.ipynb #f6de88a8
 def token_mean(loss: Callable[[Params, Batch], Float[Array, " batch"]], counted: str,
-               batch: int = 64, per: Callable[[Rows], Any] | None = None
+               batch: int = 32, per: Callable[[Rows], Any] | None = None
                ) -> Callable[[Params, Rows], float]:
     """A function of parameters and rows: `loss` per token, or per what `per` counts in each row.
 

@@ -112,7 +112,7 @@ def test_what_stays_says_why_and_what_to_do(workplace, monkeypatch):
               "no network of its own": ()}
     monkeypatch.setattr(run_scorer, "finished_config", lambda run, task: task.preset()[1])
     for why, state in states.items():
-        monkeypatch.setattr(run_scorer, "load_part", lambda *where, state=state: state)
+        monkeypatch.setattr(run_scorer, "stored_shapes", lambda *where, state=state: state)
         with pytest.raises(UsageError, match=f"{why}.*score runs/a DATA.*select --method") as said:
             run_scorer.travelling(seen)
         assert "\n" not in str(said.value)

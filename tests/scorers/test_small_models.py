@@ -6,8 +6,10 @@ import pytest
 
 from adaptive_dist.config.errors import UsageError
 from adaptive_dist.method.hidden_states import HiddenStates, pooled, position_weights
+from adaptive_dist.method.projection import random_projection, row_gradients
 from adaptive_dist.scorers import projektor, surrogate, transport
 from adaptive_dist.scorers.blend import blended_scorers
+from adaptive_dist.scorers.influence import through_curvature
 from adaptive_dist.scorers.preselect import predictive_strength
 from adaptive_dist.scorers.scorer import ShortRun, SmallModel, find_scorer, pool_of, scorer_names
 from adaptive_dist.scorers.sparse_codes import Dictionary, code_vector, jaccard
@@ -56,7 +58,10 @@ def sides():
         loss = float(2 - share[0] - .05*np.log(steps))
         return ShortRun(loss, lambda rows: 1 - share[rows["label"]])
 
-    generic.model = SmallModel(reader, trial, steps=1_000)
+    def gradients(side, rank, seed):
+        return lambda rows: np.asarray(directions)[rows["label"]]
+
+    generic.model = SmallModel(reader, trial, 1_000, gradients)
     return generic, specific
 
 
@@ -76,7 +81,7 @@ def test_every_scorer_that_asks_a_model_finds_the_target_by_it(sides, name):
 
 def test_without_a_model_it_is_named_what_needs_one():
     texts = pool_of(["a cell", "a gene"], [0, 1], ("one", "two"))
-    for name in ("blend", "admire", "projektor", "preselect", "mona"):
+    for name in ("blend", "admire", "projektor", "preselect", "mona", "logra"):
         with pytest.raises(UsageError, match="asks a model of the task"):
             find_scorer(name).fit(find_scorer(name).settings(), texts, texts, 0)
     with pytest.raises(UsageError, match="--blend mona: it runs short runs"):
@@ -147,3 +152,20 @@ def test_the_gradient_of_a_mixture_s_cost_is_the_mean_potential_of_each_label():
     u = transport.item_potentials(cost, v, .2)
     even = projektor.MixtureCost(np.exp(-cost/.2), np.arange(12), .2)(np.full(12, 1/12), 2_000)[1]
     assert np.allclose(even, u - u.mean(), atol=1e-6)
+
+
+def test_influence_on_a_linear_regression_is_its_closed_form():
+    rng = np.random.default_rng(0)
+    batch = {"x": jnp.asarray(rng.normal(size=(30, 5)), jnp.float32),
+             "y": jnp.asarray(rng.normal(size=30), jnp.float32)}
+    theta = jnp.asarray(rng.normal(size=5), jnp.float32)
+    def loss(p, some): return .5*(some["x"] @ p - some["y"])**2
+    whole = random_projection(jax.random.key(0), theta, rank=5)
+    found = np.asarray(row_gradients(loss, theta, batch, whole))
+    x, rest = np.asarray(batch["x"]), np.asarray(batch["x"] @ theta - batch["y"])
+    direct = rest[:, None]*x
+    fisher = direct.T @ direct/30
+    wanted = direct[:7].mean(0)
+    damped = fisher + .1*np.trace(fisher)/5*np.eye(5)
+    influence = found @ through_curvature(found, found[:7].mean(0), .1)
+    assert np.allclose(influence, direct @ np.linalg.solve(damped, wanted), rtol=1e-3, atol=1e-5)
