@@ -5,13 +5,15 @@
 # %% auto #0
 __all__ = ['PAIR_SHINGLING', 'MT_PRESETS', 'MT_TARGETS', 'MT_STUDIES', 'MT', 'pair_loss_of', 'mt_task', 'PairWeightingConfig',
            'sides', 'pair_weighting', 'DecodingConfig', 'scores', 'translations', 'subword_loss', 'MTConfig',
-           'make_model', 'source_states_of', 'mt_components', 'judge_translations', 'run_files', 'with_translations',
-           'without_leaked_pairs', 'build_mt', 'synthetic_mt', 'pairs_elsewhere', 'Translator', 'run_config',
-           'translator', 'side_by_side']
+           'make_model', 'source_states_of', 'pair_judge', 'mt_components', 'judge_translations', 'run_files',
+           'with_translations', 'without_leaked_pairs', 'build_mt', 'synthetic_mt', 'pairs_elsewhere', 'Translator',
+           'run_config', 'translator', 'side_by_side']
 
 # %% ../../nbs/experiments/mt.ipynb #c6316bae
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +31,7 @@ from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import VOCABULARY_FILE, Vocabulary
 from ..method import weighting as weightings
+from ..method.contrast import Judge
 from ..method.hidden_states import Depth, Hidden, HiddenStates, even_weights
 from ..method.problem import Batch, Params, Task, same_loss
 from ..method.weighting import Weighting
@@ -161,6 +164,16 @@ def source_states_of(model: EncoderDecoder) -> Hidden:
         return HiddenStates(states, even_weights(source != 0))
     return hidden
 
+# %% ../../nbs/experiments/mt.ipynb #7e60d0dd
+def pair_judge(config: MTConfig, width: int) -> Judge:
+    "A small model of pairs, of one block each, by which the method `online_cds` chooses."
+    own = config.model
+    size = replace(own, layers=1, width=width, mlp_width=4*width, dropout=0.,
+                   heads=math.gcd(own.heads, width))
+    small, row = EncoderDecoder(size, config.data.vocabulary), jnp.zeros((1, own.length), jnp.uint16)
+    return Judge(lambda key, batch: small.init(key, row, row), mt_task(small),
+                 source_states_of(small))
+
 # %% ../../nbs/experiments/mt.ipynb #a29f8469
 PAIR_SHINGLING = Shingling("source", 4)  # four subwords
 
@@ -173,7 +186,7 @@ def mt_components(config: MTConfig) -> TaskComponents:
         weighting=pair_weighting(config.weighting, config.data.vocabulary),
         init_params=lambda key: model.init(key, row, row),
         example_loss=pair_loss_of(model), generic_loss=loss, specific_loss=loss,
-        shingling=PAIR_SHINGLING, hidden=source_states_of(model))
+        judge=partial(pair_judge, config), shingling=PAIR_SHINGLING, hidden=source_states_of(model))
 
 # %% ../../nbs/experiments/mt.ipynb #e13eb31c
 def judge_translations(config: MTConfig, vocabulary: Vocabulary,
@@ -254,7 +267,8 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "anograd": dict(derivative="finite_difference", ema_decay=.98),
     "sama": dict(derivative="finite_difference", ema_decay=.98),
     "mates": dict(derivative="finite_difference", ema_decay=.98, stages=10, look=.25),
-    "cds": dict(cds_steps=400, cds_fine_tune_steps=200), "scored": dict(judge_steps=400)}
+    "cds": dict(cds_steps=400, cds_fine_tune_steps=200), "scored": dict(judge_steps=400),
+    "online_cds": dict(judge_width=32), "greats": dict(judge_width=32)}
 _reduced = change(
     MTConfig(method_defaults=_methods), vocabulary=4_096, held_out=400,
     layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32",

@@ -6,12 +6,15 @@
 __all__ = ['VISION_PRESETS', 'VISION_TARGETS', 'VISION_STUDIES', 'VISION', 'class_captions', 'pictures_seen', 'caption_loss',
            'classification_loss', 'loss_of_kind', 'vision_task', 'held_out_pair_loss', 'held_out_classification',
            'PictureWeightingConfig', 'convolved', 'image_cnn', 'added', 'picture_weighting', 'VisionConfig',
-           'check_contrastive', 'check_sizes', 'check_fit', 'loss_among', 'picture_states_of', 'vision_components',
-           'build_vision', 'random_rows', 'synthetic_vision', 'captions_elsewhere']
+           'check_contrastive', 'check_sizes', 'check_fit', 'loss_among', 'picture_states_of', 'small_towers',
+           'picture_judge', 'vision_components', 'build_vision', 'random_rows', 'synthetic_vision',
+           'captions_elsewhere']
 
 # %% ../../nbs/experiments/vision.ipynb #696e4085
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -26,6 +29,7 @@ from ..data.readers import evenly_spaced, wrapped_block
 from ..data.split import Split
 from ..data.table import Rows
 from ..data.vocabulary import decode
+from ..method.contrast import Judge
 from ..method.hidden_states import Depth, Hidden, HiddenStates, even_weights
 from ..method.problem import Batch, LossFn, Params, Task
 from ..method.weighting import Weighting, bag_of_tokens
@@ -259,6 +263,22 @@ def picture_states_of(model: Towers) -> Hidden:
         return HiddenStates(states, even_weights(jnp.ones(states.shape[:2], bool)))
     return hidden
 
+# %% ../../nbs/experiments/vision.ipynb #8881c174
+def small_towers(config: TowersConfig, width: int) -> TowersConfig:
+    "Towers of one block and so many channels, for pictures of the same size."
+    return replace(config, tower="vit", layers=1, width=width, heads=math.gcd(config.heads, width),
+                   text="bag_of_bytes", text_width=width, embedding=width, head="captions")
+
+# %% ../../nbs/experiments/vision.ipynb #e4737807
+def picture_judge(config: TowersConfig, captions: UInt8[np.ndarray, "classes length"],
+                  example: Rows, others: Rows, width: int) -> Judge:
+    "Small towers, by which the method `online_cds` chooses; `others` are asked against."
+    small = Towers(small_towers(config, width), len(captions))
+    def init(key: PRNGKeyArray, batch: Batch) -> Params:
+        return small.init(key, example["image"], example["tokens"])
+    return Judge(init, vision_task(small, captions), picture_states_of(small),
+                 loss_among(small, others.columns))
+
 # %% ../../nbs/experiments/vision.ipynb #1dfe6425
 def vision_components(config: VisionConfig, data: Split) -> TaskComponents:
     "What vision brings to an experiment; `UsageError` for settings that do not fit together."
@@ -276,7 +296,8 @@ def vision_components(config: VisionConfig, data: Split) -> TaskComponents:
         generic_loss=held_out_pair_loss(caption_loss(model), config.batch_size),
         specific_loss=lambda params, rows: classified(params, rows)[0],
         measures=lambda params, rows: {"accuracy": 100*classified(params, rows)[1]},  # percent
-        show=lambda row: decode(row["tokens"]), hidden=picture_states_of(model))
+        show=lambda row: decode(row["tokens"]), hidden=picture_states_of(model),
+        judge=partial(picture_judge, config.model, captions, example, others))
 
 # %% ../../nbs/experiments/vision.ipynb #5e56b13b
 def build_vision(config: VisionConfig) -> Experiment:
@@ -319,7 +340,8 @@ _methods: Mapping[str, Mapping[str, Any]] = {
 _reduced = change(
     VisionConfig(method_defaults={
         **_methods, "soba": dict(hvp="finite_difference", v_learning_rate=3e-4),
-        "cds": dict(cds_steps=500, cds_fine_tune_steps=200), "scored": dict(judge_steps=500)}),
+        "cds": dict(cds_steps=500, cds_fine_tune_steps=200), "scored": dict(judge_steps=500),
+        "online_cds": dict(judge_width=32), "greats": dict(judge_width=32)}),
     steps=1_000, batch_size=64, downsampling=8, warmup=100, log_every=50, evaluate_every=250,
     checkpoint_every=500, evaluate_examples=512, image_size=24, caption_length=32, split_seed=1,
     layers=2, width=64, heads=4, patch=6, text="bag_of_bytes", text_width=64, embedding=64,

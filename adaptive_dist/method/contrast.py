@@ -28,10 +28,13 @@ class Judge(NamedTuple):
     - `init(key, batch) -> params`: its parameters
     - `task`: its own per-example losses
     - `hidden(params, batch, depth)`: what it makes of rows on the way, if it can say so
+    - `example_loss(params, batch)`: its generic losses, none of which depends on the other rows;
+      `None`: as in `task`
     """
     init: Callable[[PRNGKeyArray, Batch], Params]
     task: Task
     hidden: Hidden | None = None
+    example_loss: Callable[[Params, Batch], Float[Array, " batch"]] | None = None
 
 # %% ../../nbs/method/contrast.ipynb #32e25a92
 def train_judge(

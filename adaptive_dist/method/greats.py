@@ -165,6 +165,6 @@ def greats(
     check_greats(batch_size, rank, redundancy, ema_decay)
     trainer = optax.adam(4e-3) if judge_optimizer is None else judge_optimizer
     if judge is not None:
-        task, example_loss = judge.task, None
+        task, example_loss = judge.task, judge.example_loss
     parts = Greats(task, batch_size, example_loss, judge, trainer, rank, redundancy, ema_decay)
     return Selector(parts.init, parts.select, parts.update, parts.score)

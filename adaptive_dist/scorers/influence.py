@@ -51,14 +51,14 @@ def fit_logra(settings: LograSettings, generic: Pool, specific: Pool, seed: int)
     "The influence of an item on the specific loss; high where a step on it would lower that."
     gradients = model_of(generic, "--scorer logra").gradients
     rank, most = settings.influence_rank, settings.embedding_rows
-    wanted = item_vectors(specific.sample(settings.targets, seed),
-                          gradients("specific", rank, seed), most).mean(0)
-    read = gradients("generic", rank, seed)
+    theirs, ours = (gradients(side, rank, seed) for side in ("generic", "specific"))
+    wanted = item_vectors(specific.sample(settings.targets, seed), ours.of, most).mean(0)
     some = first_rows(generic.sample(settings.influence_rows, seed), 1)
-    direction = through_curvature(read(some.rows), wanted, settings.influence_damping)
+    product = theirs.along(through_curvature(theirs.of(some.rows), wanted,
+                                             settings.influence_damping))
 
     def score(items: Items) -> Float[np.ndarray, " items"]:
-        return item_vectors(items, read, most) @ direction
+        return item_vectors(items, lambda rows: product(rows)[:, None], most)[:, 0]
 
     return score
 

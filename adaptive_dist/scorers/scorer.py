@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Read', 'VectorOf', 'Side', 'ScoreItems', 'ScoreKind', 'Need', 'SCORERS', 'SCORER_GROUP', 'Items', 'document_starts',
-           'ShortRun', 'SmallModel', 'Pool', 'pool_of', 'model_of', 'NoScorerSettings', 'no_model', 'Scorer',
-           'scorer_names', 'find_scorer']
+           'ShortRun', 'RowGradients', 'SmallModel', 'Pool', 'pool_of', 'model_of', 'NoScorerSettings', 'no_model',
+           'Scorer', 'scorer_names', 'find_scorer']
 
 # %% ../../nbs/scorers/scorer.ipynb #39509a9f
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -79,6 +79,15 @@ class ShortRun(NamedTuple):
 VectorOf: TypeAlias = Callable[[HiddenStates], Any]
 Side: TypeAlias = Literal["generic", "specific"]
 
+class RowGradients(NamedTuple):
+    """What can be asked of the gradients of single rows, [projected](../method/projection.ipynb).
+
+    - `of(rows)`: the gradient of each
+    - `along(direction)`: a function of rows, the products of their gradients with a direction
+    """
+    of: Callable[[Rows], Float[np.ndarray, "rows size"]]
+    along: Callable[[Float[np.ndarray, " size"]], Callable[[Rows], Float[np.ndarray, " rows"]]]
+
 class SmallModel(NamedTuple):
     """What scorers may ask of a small model of the task.
 
@@ -87,13 +96,12 @@ class SmallModel(NamedTuple):
     - `trial(log_weights, steps)`: a run from the beginning, always the same one, on rows that are
       drawn by the log-weights of the pool's items
     - `steps`: of the run that the scores are for, as many as a trial of its length would take
-    - `gradients(side, rank, seed)`: a function of rows of one side, their losses' gradients after
-      the same training, each [projected](../method/projection.ipynb) with a rank
+    - `gradients(side, rank, seed)`: of the losses of one side's rows, after the same training
     """
     reader: Callable[[Depth, VectorOf], Callable[[Rows], Float[np.ndarray, "rows ..."]]]
     trial: Callable[[Float[np.ndarray, " items"], int], ShortRun]
     steps: int
-    gradients: Callable[[Side, int, int], Callable[[Rows], Float[np.ndarray, "rows size"]]]
+    gradients: Callable[[Side, int, int], RowGradients]
 
 # %% ../../nbs/scorers/scorer.ipynb #7bf2bddf
 class Pool:

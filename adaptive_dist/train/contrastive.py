@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['ContrastOf', 'BLOCK', 'CDS', 'ContrastiveSettings', 'candidates', 'scored_reader', 'scoring_run', 'scores_folder',
-           'judged_components', 'scoring_components', 'scoring_models', 'contrast_of', 'candidate_scores',
-           'models_flops', 'preparation_flops', 'prepare_scores', 'contrastive_selector']
+           'without_noise', 'mean_over_rows', 'judged_components', 'scoring_components', 'scoring_models',
+           'contrast_of', 'candidate_scores', 'models_flops', 'preparation_flops', 'prepare_scores',
+           'contrastive_selector']
 
 # %% ../../nbs/train/contrastive.ipynb #c0000003
 import json
@@ -29,7 +30,7 @@ from ..data.scores import Scores, kept_scores
 from ..data.split import Split
 from ..data.table import Part, Rows
 from ..method import baselines, filtering
-from ..method.problem import Batch, Params
+from ..method.problem import Batch, LossFn, Params
 from ..method.selector import Selector
 from .experiment import Experiment, first_batches, planned_flops, planned_step
 from .fine_tuning import tuning_of
@@ -89,6 +90,24 @@ def scores_folder(preparation: Preparation) -> Path:
     name = digest(shape)
     return data.folder.parent/f"cds-{name}"
 
+# %% ../../nbs/train/contrastive.ipynb #0bb9f713
+def without_noise(loss: LossFn) -> Callable[[Params, Batch], Float[Array, " batch"]]:
+    "A loss with one key for good."
+    return lambda params, batch: loss(params, batch, jax.random.key(0))
+
+# %% ../../nbs/train/contrastive.ipynb #7ee05f3d
+def mean_over_rows(loss: Callable[[Params, Batch], Float[Array, " batch"]],
+                   block: int = 32) -> Callable[[Params, Rows], float]:
+    "A function of parameters and rows: the mean loss, compiled once for sets of any size."
+    compiled = jax.jit(loss)
+
+    def mean(params: Params, rows: Rows) -> float:
+        found = [np.asarray(compiled(params, wrapped_block(rows, k, block).columns))
+                 for k in range(0, len(rows), block)]
+        return float(np.concatenate(found)[:len(rows)].mean())
+
+    return mean
+
 # %% ../../nbs/train/contrastive.ipynb #a698cc01
 def judged_components(components: Any, width: int, example: Batch,
                       flag: str = "--cds-width") -> Any:
@@ -97,17 +116,13 @@ def judged_components(components: Any, width: int, example: Batch,
         raise UsageError(f"{flag} {width}: the task {components.name} brings no small model: "
                          "leave it out")
     judge = components.judge(width)
-    loss = jax.jit(lambda params, batch: judge.task.generic(params, batch, jax.random.key(0)))
-
-    def mean(params: Params, rows: Rows, block: int = 64) -> float:
-        found = [np.asarray(loss(params, wrapped_block(rows, k, block).columns))
-                 for k in range(0, len(rows), block)]
-        return float(np.concatenate(found)[:len(rows)].mean())
-
+    generic = judge.example_loss or without_noise(judge.task.generic)
+    alike = judge.task.specific is judge.task.generic
+    specific = generic if alike else without_noise(judge.task.specific)
     return components._replace(
         task=judge.task, init_params=lambda key: judge.init(key, example), load=None,
-        hidden=judge.hidden,
-        example_loss=loss, generic_loss=mean, specific_loss=mean)
+        hidden=judge.hidden, example_loss=jax.jit(generic), generic_loss=mean_over_rows(generic),
+        specific_loss=mean_over_rows(specific))
 
 # %% ../../nbs/train/contrastive.ipynb #474e3fc6
 def scoring_components(preparation: Preparation) -> Any:

@@ -26,9 +26,10 @@ from ..data.cache import digest
 from ..data.readers import Batches, wrapped_block
 from ..data.table import Part, Rows
 from ..method.hidden_states import Depth
-from ..method.problem import Batch, Params, merge_params, split_params
-from ..method.projection import random_projection, row_gradients
-from ..scorers.scorer import Pool, ShortRun, Side, SmallModel, VectorOf
+from ..method.problem import Batch, Params, merge_params, of_learnable, split_params
+from ..method.projection import random_projection, row_gradients, unproject
+from ..method.rules import exact
+from ..scorers.scorer import Pool, RowGradients, ShortRun, Side, SmallModel, VectorOf
 from .contrastive import judged_components
 from .experiment import Experiment, planned_flops, planned_step, start, step_of
 from .fine_tuning import steps_along
@@ -154,14 +155,21 @@ class Readings:
         if side == "generic" or task.specific is task.generic: return components.example_loss
         return lambda params, batch: task.specific(params, batch, jax.random.key(seed))
 
-    def gradients(self, side: Side, rank: int,
-                  seed: int) -> Callable[[Rows], Float[np.ndarray, "rows size"]]:
-        "A function of rows of one side: the projected gradient of the loss of each."
+    def gradients(self, side: Side, rank: int, seed: int) -> RowGradients:
+        "Gradients of the losses of one side's rows, projected."
         data, loss = self.preparation.data, self.row_loss(side, seed)
+        part = data.generic if side == "generic" else data.specific_train
         projection = random_projection(jax.random.key(seed), self.params, rank)
-        return self.counted(
-            lambda params, batch: row_gradients(loss, params, batch, projection),
-            data.generic if side == "generic" else data.specific_train)
+
+        def along(short: Float[np.ndarray, " size"]) -> Callable[[Rows], Any]:
+            direction = unproject(projection, jnp.asarray(short, jnp.float32), self.params)
+            def product(params: Params, batch: Batch) -> Float[Array, " batch"]:
+                of_leaves, learnable = of_learnable(loss, params)
+                return exact(lambda p: of_leaves(p, batch), learnable, direction)
+            return self.counted(product, part)
+
+        return RowGradients(self.counted(
+            lambda params, batch: row_gradients(loss, params, batch, projection), part), along)
 
 # %% ../../nbs/train/small_model.ipynb #ddb3615c
 class WeightedBatches(Batches):

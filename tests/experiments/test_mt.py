@@ -142,11 +142,13 @@ def test_a_comparison_its_scores_and_translations_with_its_runs(compared, capsys
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
-def test_methods_that_look_at_gradients_run_on_pairs(method):
+@pytest.mark.parametrize("method", [
+    "sama", "mates", "greats", "greats --judge-width 8", "online_cds --judge-width 8",
+    "cds --cds-width 8 --cds-steps 3 --cds-fine-tune-steps 2"])
+def test_methods_that_look_at_losses_or_gradients_run_on_pairs(method):
     write_pairs()
     quick = ["--fine-tune-steps", "0", "--translated", "0", "--out", "out"]
-    assert main(["run", "mt", *TINY, "--method", method, *quick]) == 0
+    assert main(["run", "mt", *TINY, "--method", *method.split(), *quick]) == 0
     assert 0 < json.loads(Path("out/result.json").read_text())["specific_loss"] < 10
 
 

@@ -114,9 +114,12 @@ def test_a_guard_judges_held_out_pictures_by_the_contrastive_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["sama", "mates", "greats"])
-def test_methods_that_look_at_gradients_run_on_pictures(method):
-    own = dict(candidates=2) if method == "greats" else {}
+@pytest.mark.parametrize("method, own", [
+    ("sama", {}), ("mates", {}), ("greats", dict(candidates=2, judge_width="none")),
+    ("greats", dict(candidates=2, judge_width=8)),
+    ("online_cds", dict(candidates=2, judge_width=8)),
+    ("cds", dict(cds_width=8, cds_steps=3, cds_fine_tune_steps=2))])
+def test_methods_that_look_at_losses_or_gradients_run_on_pictures(method, own):
     assert run("out", method=method, fine_tune_steps=0, **own) == 0
     assert 0 < result("out")["specific_loss"] < 10
 

@@ -11,7 +11,14 @@ from adaptive_dist.scorers import projektor, surrogate, transport
 from adaptive_dist.scorers.blend import blended_scorers
 from adaptive_dist.scorers.influence import through_curvature
 from adaptive_dist.scorers.preselect import predictive_strength
-from adaptive_dist.scorers.scorer import ShortRun, SmallModel, find_scorer, pool_of, scorer_names
+from adaptive_dist.scorers.scorer import (
+    RowGradients,
+    ShortRun,
+    SmallModel,
+    find_scorer,
+    pool_of,
+    scorer_names,
+)
 from adaptive_dist.scorers.sparse_codes import Dictionary, code_vector, jaccard
 
 WORDS = {"cell": "cell gene enzyme tissue", "money": "bond stock market price",
@@ -59,7 +66,8 @@ def sides():
         return ShortRun(loss, lambda rows: 1 - share[rows["label"]])
 
     def gradients(side, rank, seed):
-        return lambda rows: np.asarray(directions)[rows["label"]]
+        def of(rows): return np.asarray(directions)[rows["label"]]
+        return RowGradients(of, lambda direction: lambda rows: of(rows) @ direction)
 
     generic.model = SmallModel(reader, trial, 1_000, gradients)
     return generic, specific
