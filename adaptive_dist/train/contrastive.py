@@ -25,7 +25,7 @@ from ..config.errors import UsageError
 from ..config.files import plain, write_json
 from ..config.settings import result_settings, setting
 from ..data.cache import digest
-from ..data.readers import Batches, evenly_spaced, wrapped_block
+from ..data.readers import Batches, by_blocks, evenly_spaced, wrapped_block
 from ..data.scores import Scores, kept_scores
 from ..data.split import Split
 from ..data.table import Part, Rows
@@ -102,9 +102,7 @@ def mean_over_rows(loss: Callable[[Params, Batch], Float[Array, " batch"]],
     compiled = jax.jit(loss)
 
     def mean(params: Params, rows: Rows) -> float:
-        found = [np.asarray(compiled(params, wrapped_block(rows, k, block).columns))
-                 for k in range(0, len(rows), block)]
-        return float(np.concatenate(found)[:len(rows)].mean())
+        return float(by_blocks(lambda some: compiled(params, some.columns), rows, block).mean())
 
     return mean
 
