@@ -69,16 +69,16 @@ def add_output(parser: Parser, folder: str, default: str) -> None:
     "Add `--out`, what the folder is of and where it is if nobody says, and `--quiet`."
     parser.add_argument("--out", type=path_argument,
                         help=f"folder to write the {folder} to [runs/{default}]")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    parser.add_argument("--quiet", action="store_true",
+                        help="only the result, without a progress bar")
 
 # %% ../nbs/commands.ipynb #k0000006
 def losses_in_words(result: dict[str, Any]) -> str:
     "The losses of a result, for a line."
-    kinds = ("specific", "generic")
-    losses = ", ".join(f"{kind} loss {number(result[f'{kind}_loss'], 4)}" for kind in kinds)
+    specific, generic = (number(result[f"{kind}_loss"], 4) for kind in ("specific", "generic"))
     tuned = result["fine_tuned_specific_loss"]
-    losses += "" if tuned is None else f", specific loss {tuned:.4f} after fine-tuning"
-    return f"{losses} on test data"
+    after = "" if tuned is None else f" ({tuned:.4f} after fine-tuning)"
+    return f"specific loss {specific}{after}, generic loss {generic}"
 
 # %% ../nbs/commands.ipynb #f7472888
 def unnamed_target(config: Any, preset: Any) -> str | None:
@@ -88,14 +88,13 @@ def unnamed_target(config: Any, preset: Any) -> str | None:
     return mine[1] if mine[0] != its[0] and mine[1] == its[1] else None
 
 # %% ../nbs/commands.ipynb #f747288b
-def notes_on(result: dict[str, Any], out: Path, target: str | None,
-             before: str | None) -> list[str]:
+def notes_on(result: dict[str, Any], target: str | None, before: str | None) -> list[str]:
     """What is to be said of a result beside its losses.
 
     `target` is the one that nobody named, `before` the date of a run that was finished.
     """
     left_out, leaks = result.get("skipped_updates"), about_leaks(result.get("leaks", {}))
-    notes = {f"target: {target}": target, f"see {out}": True, str(leaks): leaks,
+    notes = {f"target: {target}": target, str(leaks): leaks,
              f"{left_out} of {result['steps']} updates skipped": left_out,
              f"nothing to do: result of {before}": before}
     return [note for note, said in notes.items() if said]
@@ -109,15 +108,16 @@ def run_command(task: TaskSpec, argv: Sequence[str]) -> None:
     add_output(parser, "run", "TASK-PRESET-METHOD-SEED")
     config, arguments = parse_settings(parser, preset, argv, first="method_settings")
     default = Path("runs")/f"{task.name}-{name}-{config.method}-{config.seed}"
-    out = arguments["out"] or default
+    out, quiet = arguments["out"] or default, arguments["quiet"]
     target, before = unnamed_target(config, preset), finished_on(out)
     if target and not before:
         print(f"adaptive-dist: --specific is not given: the target is the preset's, {target}",
               file=sys.stderr)
-    result = run(task.name, config, task.build, out, progress=not arguments["quiet"])
+    result = run(task.name, config, task.build, out, progress=not quiet)
     if is_primary():
-        notes = "; ".join(notes_on(result, out, target, before))
-        print(f"{result['method']}: {losses_in_words(result)}; {notes}")
+        further = [] if quiet else [f"next: adaptive-dist report {shlex.quote(str(out))}"]
+        print(f"{result['method']}: {losses_in_words(result)}; see {out}", *further,
+              *notes_on(result, target, before), sep="\n")
 
 # %% ../nbs/commands.ipynb #715804e2
 def check_command(task: TaskSpec, argv: Sequence[str]) -> None:

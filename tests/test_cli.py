@@ -143,7 +143,7 @@ def check_repeated(printed, capsys):
 
     before = stamps()
     assert main(run("deep/out")) == 0
-    same, _, told = capsys.readouterr().out.partition("; nothing to do: result of ")
+    same, _, told = capsys.readouterr().out.partition("\nnothing to do: result of ")
     assert same == printed.strip() and told.startswith("20")
     assert main(run("deep/out", "--seed", "1")) == 2
     said = "--out deep/out holds a run with --seed 0, not 1: choose another folder"

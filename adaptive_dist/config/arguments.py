@@ -83,7 +83,7 @@ def add_settings(parser: argparse.ArgumentParser, config: Any,
     "Add a flag for each setting of a nested configuration, but for the fields `without`."
     kinds = get_type_hints(type(config))
     about = (type(config).__doc__ or "").partition("\n")[0]
-    group = parser.add_argument_group(type(config).__name__, about)
+    group = parser.add_argument_group(about.rstrip("."))
     values = {f: getattr(config, f.name) for f in fields(config) if f.name not in without}
     for f, value in values.items():
         if "help" in f.metadata:

@@ -10,6 +10,7 @@ __all__ = ['TEXT_SHINGLING', 'PUBLISHED', 'LM_PRESETS', 'TOPICS', 'LM_TARGETS', 
            'comparison', 'saved_by', 'price_lines', 'demo']
 
 # %% ../../nbs/experiments/lm.ipynb #14a0c711
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -538,5 +539,6 @@ def demo(out: Path, steps: int, progress: bool = True) -> dict[str, dict[str, An
               f"picked_share/{target}": "target's share of the picked examples"}
     plot_curves(runs, panels).savefig(out/"curves.png", dpi=120)
     prices = price_lines(saved_by(runs, results))
-    print(comparison(results, prices), f"curves: {out/'curves.png'}", sep="\n")
+    asked = shlex.join(["adaptive-dist", "report", *map(str, runs.values())])
+    print(comparison(results, prices), f"curves: {out/'curves.png'}", f"next: {asked}", sep="\n")
     return results

@@ -258,11 +258,7 @@ def synthetic_mt(config: MTConfig) -> Experiment:
                  report={})
     return assemble(config, data, mt_components(config))
 
-# %% ../../nbs/experiments/mt.ipynb #2f2c016b
-_newstest = "+".join(f"wmt{year:02}" for year in range(9, 20))
-_paper = change(MTConfig(), method="soba", generic="en-de.txt.gz",
-                specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20",
-                specific_test="sacrebleu:wmt21")
+# %% ../../nbs/experiments/mt.ipynb #654860ad
 _methods: Mapping[str, Mapping[str, Any]] = {
     "soba": dict(hvp="finite_difference", curvature_rows=.5),
     "dds": dict(derivative="finite_difference", ema_decay=.98),
@@ -271,6 +267,12 @@ _methods: Mapping[str, Mapping[str, Any]] = {
     "mates": dict(derivative="finite_difference", ema_decay=.98, stages=10, look=.25),
     "cds": dict(cds_steps=400, cds_fine_tune_steps=200), "scored": dict(judge_steps=400),
     "online_cds": dict(judge_width=32), "greats": dict(judge_width=32)}
+
+# %% ../../nbs/experiments/mt.ipynb #2f2c016b
+_newstest = "+".join(f"wmt{year:02}" for year in range(9, 20))
+_paper = change(MTConfig(), method="soba", generic="en-de.txt.gz",
+                specific=f"sacrebleu:{_newstest}", specific_valid="sacrebleu:wmt20",
+                specific_test="sacrebleu:wmt21")
 _reduced = change(
     MTConfig(method_defaults=_methods), vocabulary=4_096, held_out=400,
     layers=2, width=128, mlp_width=512, heads=4, length=32, dropout=0., dtype="float32",

@@ -34,7 +34,7 @@ class StartConfig:
     "The model that a run begins with."
     from_: str | None = setting(
         None, "model to begin with, in the layout of Hugging Face: a folder, or a name on the hub; "
-        "its config.json says its shape; none: random parameters", path=True)
+        "its config.json describes it; none: random parameters", path=True)
     residual_dropout: float = setting(
         0., "dropout of what each block of that model adds to its residual stream (0 to 1)",
         at_least=0, at_most=.9)

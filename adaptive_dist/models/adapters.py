@@ -30,7 +30,7 @@ class AdapterConfig:
         None, "rank of the adapters that are trained in place of the weights (count); none: all "
         "weights are trained", at_least=1)
     lora_alpha: float = setting(
-        32., "adapters count alpha divided by the rank (number)", above=0)
+        32., "adapters are multiplied by alpha divided by the rank (number)", above=0)
     lora_targets: str | None = setting(
         None, "layers that get adapters, as in q_proj,v_proj (names); none: all but the head")
 

@@ -280,13 +280,16 @@ def probe_tables(runs: Sequence[Finished]) -> dict[str, TextTable]:
     return {"Probes": table} if table[1] else {}
 
 # %% ../../nbs/report/selection.ipynb #6dfbea59
-def about_left_out(run: Finished) -> str:
-    "A sentence about what was left out of a run's data; empty if nothing was, or nobody knows."
-    with contextlib.suppress(OSError, ValueError):
-        report = json.loads((run.folder/"data.json").read_bytes())
-        lost = left_out_line(report.get("left out", {}))
-        return f"{run.name}: left out of the data: {lost}." if lost else ""
-    return ""
+def about_left_out(runs: Sequence[Finished]) -> list[str]:
+    "What was left out of the data of runs that say so, a sentence for all that read the same."
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        with contextlib.suppress(OSError, ValueError):
+            report = json.loads((run.folder/"data.json").read_bytes())
+            lost = left_out_line(report.get("left out", {}))
+            names.setdefault(lost, []).append(run.name)
+    return [f"Left out of the data of {', '.join(by)}: {lost}."
+            for lost, by in names.items() if lost]
 
 # %% ../../nbs/report/selection.ipynb #0ef17a6d
 SELECTION_NOTES = (
@@ -308,7 +311,7 @@ def selection_page(runs: Sequence[Finished], answers: Answers, command: str) -> 
     leaks = {run.name: about_leaks(run.result.get("leaks", {})) for run in runs}
     notes = SELECTION_NOTES + (PROBE_NOTES if probe_tables(runs) else ())
     notes += tuple(f"{name}: {said}." for name, said in leaks.items() if said)
-    notes += tuple(filter(None, map(about_left_out, runs)))
+    notes += tuple(about_left_out(runs))
     return page("What was picked", command, tables, figure, notes, "Pictures")
 
 # %% ../../nbs/report/selection.ipynb #w0000023

@@ -30,7 +30,7 @@ class FineTuningConfig:
     Step and learning rate are those with the lowest validation loss.
     """
     fine_tune_steps: int = setting(
-        0, "most fine-tuning steps (count); 0: no fine-tuning", at_least=0)
+        0, "largest number of fine-tuning steps (count); 0: no fine-tuning", at_least=0)
     fine_tune_every: int = setting(
         1_000, "fine-tuning steps between evaluations of the validation loss (count)", at_least=1)
     fine_tune_patience: int = setting(

@@ -44,8 +44,8 @@ class RuleSettings:
     update_every: int = setting(
         1, "steps between updates of the weighting network (count)", at_least=1)
     network_fit: Literal["weights", "regression"] = setting(
-        "weights", "what the weighting network descends: the weighted alignment, as published, or "
-        "its squared error against standardised alignments")
+        "weights", "how the weighting network is fitted; weights: it descends the weighted "
+        "alignments, as published; regression: it predicts standardised alignments")
     network_per_target: bool = setting(
         False, "a weighting network for each of several targets, which share the batch by the "
         "targets' weights")
@@ -164,8 +164,8 @@ SAMA = Method("follow the specific gradient as the model's optimizer would", sam
 class MatesSettings(GradientRuleSettings):
     "Settings of mates."
     network_fit: Literal["weights", "regression"] = setting(
-        "regression", "what the weighting network descends: the squared error against standardised "
-        "alignments, as published, or the weighted alignment")
+        "regression", "how the weighting network is fitted; regression: it predicts standardised "
+        "alignments, as published; weights: it descends the weighted alignments")
     influence: Literal["gradient", "optimizer"] = setting(
         "gradient", "the step whose influence is predicted: plain gradient descent, or the model's "
         "optimizer")
@@ -206,11 +206,11 @@ MATES = Method("pick in stages by what was predicted in the stage before to help
 class SobaSettings(RuleSettings):
     "Settings of soba."
     hvp: Literal["exact", "finite_difference", "fisher", "fisher_exact", "none"] = setting(
-        "exact", "how the curvature's product is computed; fisher: of the positive semidefinite "
-        "empirical Fisher matrix, by finite differences")
+        "exact", "how the Hessian product is computed; fisher: by finite differences, with the "
+        "empirical Fisher matrix in place of the Hessian")
     damping: float = setting(0., "Tikhonov damping of v (units of curvature)", at_least=0)
     v_memory: float | None = setting(
-        None, "memory of v, in place of a damping: share of the run, at most .1 (0 to 1)",
+        None, "share of the run that v remembers, at most .1; it sets the damping (0 to 1)",
         above=0)
     v_optimizer: Literal["sgd", "adam"] = setting(
         "sgd", "optimizer of v; adam: the model's own optimizer and schedule")

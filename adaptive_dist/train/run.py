@@ -7,10 +7,11 @@ __all__ = ['RunSettings', 'Build', 'kept_params', 'whole_params', 'load_kept', '
            'check_possible', 'device', 'peak_memory_bytes', 'last_share', 'probe_memory', 'with_trace', 'chunks_of',
            'show_progress', 'keep', 'fault_of', 'end_diverged', 'written_record', 'take_note', 'train_stage',
            'fine_tune_stage', 'costs_of', 'skipped_updates', 'about_targets', 'result_of_run', 'write_result',
-           'run_stages', 'tell_left_out', 'write_beginning', 'built', 'find_devices', 'run']
+           'run_stages', 'say_once', 'tell_left_out', 'write_beginning', 'built', 'find_devices', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
+import functools
 import importlib.util
 import math
 import os
@@ -352,6 +353,12 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
         found = result_of_run(name, config, experiment, out, losses, tuned, costs)
         write_result(out, {**found, **leaks})
 
+# %% ../../nbs/train/run.ipynb #7822e1bd
+@functools.cache
+def say_once(line: str) -> None:
+    "Print a line on standard error, unless this process has printed it before."
+    print(f"adaptive-dist: {line}", file=sys.stderr)
+
 # %% ../../nbs/train/run.ipynb #d272f733
 def tell_left_out(experiment: Experiment, out: Path) -> None:
     "Say in one line what was left out of the data, and write what there is to a run's folder."
@@ -361,7 +368,7 @@ def tell_left_out(experiment: Experiment, out: Path) -> None:
     lost = left_out_line(report.get("left out", {}))
     if lost:
         every = f"; every one is in {folder}/left_out.jsonl" if folder else ""
-        print(f"adaptive-dist: left out of the data: {lost}{every}", file=sys.stderr)
+        say_once(f"left out of the data: {lost}{every}")
 
 # %% ../../nbs/train/run.ipynb #d272f734
 def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:

@@ -45,7 +45,7 @@ class RunConfig:
         affects_result=False)
     tensorboard: bool = setting(True, "also write TensorBoard event files", affects_result=False)
     wandb: str | None = setting(
-        None, "Weights & Biases project to send metrics to, too (name); pip install wandb for it",
+        None, "Weights & Biases project for the metrics (name); pip install wandb for it",
         affects_result=False)
     profile: bool = setting(
         False, "write a JAX trace of the second dispatch to profile/, for TensorBoard or Perfetto",
@@ -64,7 +64,7 @@ class RunConfig:
     process: int | None = setting(
         None, "number of this process, from 0 on (number)", affects_result=False, at_least=0)
     microbatches: int = setting(
-        1, "parts in which losses of a batch are computed, in turn, to save memory (count)",
+        1, "parts of a batch, computed one by one to save memory (count)",
         at_least=1)
     fine_tuning: FineTuningConfig = field(default_factory=FineTuningConfig)
 
@@ -119,8 +119,9 @@ class SelectionConfig:
         None, "specific examples that a method sees in a step (count); none: as many as the batch",
         at_least=1)
     keep_general: float | None = setting(
-        None, "share of held-out generic examples among those, so that their loss is kept low, too "
-        "(0 to 1); none: no guard, 0: only what it is compared with", at_least=0, at_most=.95)
+        None, "share of held-out generic examples in the specific batch, to keep their loss low, "
+        "too (0 to 1); none: no guard; 0: they are held out but not used, for comparison",
+        at_least=0, at_most=.95)
     uniform_share: float = setting(
         0., "share of each batch that is drawn uniformly, whatever else is picked (0 to 1)",
         at_least=0, at_most=.95)

@@ -152,7 +152,7 @@ def test_a_target_that_is_not_named_is_said(capsys):
     said = capsys.readouterr()
     target = "embedded:Biology and health sciences"
     assert f"--specific is not given: the target is the preset's, {target}" in said.err
-    assert f"target: {target};" in said.out
+    assert f"target: {target}\n" in said.out
 
 
 @pytest.mark.slow

@@ -148,6 +148,20 @@ def test_pages_read_well_on_a_phone_and_at_a_desk(
                 tab.screenshot(tmp_path/f"{name.replace('/', '_')}.png", whole=True)
     assert not {at: faults for at, faults in found.items() if faults}
 
+def test_no_script_and_no_other_theme_keeps_text_back(tab: Tab, site: Path) -> None:
+    "The sheet of the other theme is asked for last, and scripts run once the text is there."
+    sheets = ["cosmo.min.css", "darkly.min.css"]
+    with served(site) as url:
+        for dark in (False, True):
+            tab.look(1280, 900, dark)
+            tab.events.clear()
+            tab.open(f"{url}/guides/quickstart.html?{dark}")
+            asked = [e["params"]["request"] for e in tab.events
+                     if e["method"] == "Network.requestWillBeSent"]
+            urgent = {r["url"].rpartition("/")[2]: r["initialPriority"] for r in asked}
+            assert [urgent[name] for name in sheets[::-1 if dark else 1]] == ["VeryHigh", "VeryLow"]
+            assert {p for name, p in urgent.items() if name.endswith(".js")} == {"Low"}
+
 # Pixels at 1280 wide; these two are longer: the algorithm's heart, in one piece with its examples,
 # and the experiment that everything else refers to
 LONGEST, LONGER = 6_000, {"method/rules.html": 9_600, "experiments/lm.html": 10_500}

@@ -60,6 +60,9 @@ ABOUT = {
     "CONTRIBUTING.md": ("contributing", "Contributing", "How to change the package"),
     "LICENSE": ("licence", "Licence", "Apache License 2.0")}
 VARIANT = re.compile(r"(?<=<td>)[\w ]+(?:\+ ?\w+=[^<]*)+(?=</td>)")  # soba+damping=1 in a table
+INLINE = re.compile(r"(?<!<pre><code>)(?<=<code>)[^<]*-[^<]*(?=</code>)")
+HYPHENATED = re.compile(r"(?<![\w-])(?:--\w|\w+-\w)[\w-]*")  # --dtype, adaptive-dist
+BLOCKING = re.compile(r'(<script src="[^"]*/(?:bootstrap\.bundle|fuse)\.min\.js")>')
 EXPECTED = ("output-file is not read", "format commonmark is not built")  # meant for Quarto
 
 def existing(entries: list, missing: list[str]) -> list:
@@ -193,7 +196,10 @@ def inside(site: Path, own_katex: bool) -> None:
         style.write_text(text, encoding="utf-8")
 
 def own_scripts(site: Path) -> None:
-    "Search by words in place of Fuse, the sidebar and wide tables; pages of results are marked."
+    """Search by words in place of Fuse, the sidebar and wide tables; pages of results are marked.
+
+    No script keeps text from being shown, and no flag is broken at a hyphen.
+    """
     shutil.copy(ROOT/"tools/site/reader.js", site/"site_libs")
     shutil.copy(ROOT/"tools/site/search.js", site/"site_libs/fuse/fuse.min.js")
     for page in site.rglob("*.html"):
@@ -208,6 +214,9 @@ def own_scripts(site: Path) -> None:
             text = text.replace(start, f"{start}results ", 1)
         text = folds.folded(text)
         text = VARIANT.sub(lambda m: re.sub(r"([+=])", r"\1<wbr>", m[0]), text)
+        text = INLINE.sub(
+            lambda m: HYPHENATED.sub(r'<span class="whole">\g<0></span>', m[0]), text)
+        text = BLOCKING.sub(r"\1 defer>", text)
         page.write_text(text.replace("</head>", f"{head}</head>", 1), encoding="utf-8")
 
 DESCRIPTION = re.compile(r'<meta name="description" content="([^"]*)"')
