@@ -92,7 +92,8 @@ def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path
     """
     run = read_run(folder)
     check_apart(out, generic or run.settings.get("data", {}).get("generic"))
-    found = open_scores(run, load(run.settings["task"]), **({"generic": generic} if generic else {}))
+    own = {"generic": generic} if generic else {}
+    found = open_scores(run, load(run.settings["task"]), **own)
     if found is None:
         raise UsageError(f"{run.folder}: --method {run.settings['method']} gives no scores")
     show = found.experiment.show if text else None

@@ -7,7 +7,7 @@ __all__ = ['ABOUT_SCORER', 'FORMAT', 'PIECES', 'CutText', 'ENCODINGS', 'NETWORKS
            'piece_first', 'piece_mean', 'score_pieces', 'cut_bytes', 'cut_tokens', 'cut_pairs', 'piecewise',
            'flattened', 'unflattened', 'write_arrays', 'judges_contrast', 'TextNetwork', 'write_network',
            'open_network', 'write_labels', 'open_labels', 'write_sample', 'read_sample', 'open_sample', 'not_whole',
-           'load_scorer']
+           'about_scorer', 'load_scorer']
 
 # %% ../../nbs/scorers/exported.ipynb #73f442a6
 import json
@@ -318,9 +318,18 @@ def not_whole(folder: Path, error: Exception) -> UsageError:
     return UsageError(f"{folder} holds no whole scorer ({reason}): export it again")
 
 # %% ../../nbs/scorers/exported.ipynb #b8bcd5cc
+def about_scorer(folder: Path) -> dict[str, Any]:
+    "What a folder says of its scorer; `UsageError` if it holds none of this version."
+    about = read_json(folder/ABOUT_SCORER, "name a folder that adaptive-dist export has written")
+    if about.get("format") != FORMAT:
+        raise UsageError(f"{folder} holds a scorer of another version: export it again")
+    return about
+
+# %% ../../nbs/scorers/exported.ipynb #62c545b8
 OPENERS: Mapping[str, Callable[[Path, Mapping[str, Any], str], TextScorer]] = {
     "network": open_network, "sample": open_sample, "labels": open_labels}
 
+# %% ../../nbs/scorers/exported.ipynb #d2893660
 def load_scorer(folder: Path | str, pieces: str | None = None) -> TextScorer:
     """The scorer in a folder, as `adaptive-dist export` writes it.
 
@@ -330,9 +339,7 @@ def load_scorer(folder: Path | str, pieces: str | None = None) -> TextScorer:
     if pieces not in (None, *PIECES):
         raise UsageError(f"--pieces {pieces}: {did_you_mean(str(pieces), PIECES)}")
     folder = Path(folder)
-    about = read_json(folder/ABOUT_SCORER, "name a folder that adaptive-dist export has written")
-    if about.get("format") != FORMAT:
-        raise UsageError(f"{folder} holds a scorer of another version: export it again")
+    about = about_scorer(folder)
     try:
         return OPENERS[about["of"]](folder, about, pieces or about["pieces"])
     except (UsageError, ModuleNotFoundError):
