@@ -82,7 +82,7 @@ def write_scores(path: Path, blocks: Iterator[dict[str, Any]]) -> int:
         raise UsageError(f"cannot write scores to --out {path}: {e.strerror}; name another "
                          "file") from None
 
-# %% ../../nbs/report/export.ipynb #7820228f
+# %% ../../nbs/report/export.ipynb #e2d2dfb6
 def shown_as_text(experiment: Experiment, task: str) -> Callable[[Mapping[str, Any]], str]:
     "How an experiment shows a row as text; `UsageError` for a task that cannot."
     if experiment.show is None:
