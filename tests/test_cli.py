@@ -45,8 +45,8 @@ REFUSED = {
     "unknown flag": (["--learning-rat", "1"],
                      ["unrecognized arguments: --learning-rat 1; did you mean --learning-rate?",
                       "--help"]),
-    "unwritable folder": (["--out", "target.txt/deep"],
-                          ["cannot write to --out target.txt/deep: Not a directory"]),
+    "unwritable folder": (["--out", "empty.txt/deep"],
+                          ["cannot write to --out empty.txt/deep: Not a directory"]),
     "negative setting": (["--learning-rate", "-1"], ["--learning-rate -1.0: must be above 0"]),
 }
 REFUSED_INSIDE = {
@@ -74,8 +74,8 @@ REFUSED_INSIDE = {
                ["--generic-rows 17 exceeds the big batch of 16", "--downsampling"]),
     "rounding": (["--method", "anograd", "--derivative", "finite_difference",
                   "--dtype", "bfloat16"], ["mostly rounding in bfloat16"]),
-    "unwritable cache": (["--cache", "target.txt/cache"],
-                         ["cannot write the cache to target.txt/cache", "--cache"]),
+    "unwritable cache": (["--cache", "empty.txt/cache"],
+                         ["cannot write the cache to empty.txt/cache", "--cache"]),
 }
 
 

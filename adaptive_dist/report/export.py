@@ -15,7 +15,6 @@ import numpy as np
 
 from ..config.errors import UsageError
 from ..config.files import replacing
-from ..data.places import check_apart
 from ..data.table import Part
 from ..train.assemble import data_of
 from ..train.experiment import Experiment
@@ -98,6 +97,7 @@ def export_scores(folder: Path | str, load: Callable[[str], TaskSpec], out: Path
     rows are scored too. Raises `UsageError` for folders and data that cannot be used, for a method
     without scores, and for a task without text where `text` is asked for.
     """
+    from adaptive_dist.data.places import check_apart  # not in the core
     run = read_run(folder)
     check_apart(out, generic or run.settings.get("data", {}).get("generic"))
     own = {"generic": generic} if generic else {}

@@ -7,7 +7,8 @@ __all__ = ['RunSettings', 'Build', 'kept_params', 'whole_params', 'load_kept', '
            'check_possible', 'device', 'peak_memory_bytes', 'last_share', 'probe_memory', 'with_trace', 'chunks_of',
            'show_progress', 'keep', 'fault_of', 'end_diverged', 'written_record', 'take_note', 'train_stage',
            'fine_tune_stage', 'costs_of', 'skipped_updates', 'about_targets', 'result_of_run', 'write_result',
-           'run_stages', 'say_once', 'tell_left_out', 'write_beginning', 'built', 'find_devices', 'run']
+           'sweep_checkpoints', 'run_stages', 'say_once', 'tell_left_out', 'write_beginning', 'built', 'find_devices',
+           'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -31,7 +32,7 @@ from ..data.account import left_out_line
 from ..data.memory import source_of
 from ..data.split import Target
 from ..method.problem import Params, merge_params, split_params
-from . import distributed, health, loop
+from . import checkpoint as checkpoints, distributed, health, loop
 from .checkpoint import load_state, save_state, saved_steps, stored_leaves
 from .distributed import is_primary
 from .experiment import Experiment, planned_step, start, step_of, wanted_state
@@ -333,6 +334,13 @@ def write_result(out: Path, result: Mapping[str, Any]) -> None:
     write_lines(out, lines)
     write_json(out/"result.json", {k: v for k, v in result.items() if k not in lines})
 
+# %% ../../nbs/train/run.ipynb #bb6ed5fe
+def sweep_checkpoints(out: Path, keep: int) -> None:
+    "Delete what a process would have deleted that was killed when its last checkpoint was written."
+    for folder in (out/"checkpoints", out/"probes"):
+        if folder.is_dir() and is_primary():
+            checkpoints.sweep_steps(folder, saved_steps(folder)[-keep:])
+
 # %% ../../nbs/train/run.ipynb #7047bd4f
 def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
                progress: bool) -> None:
@@ -340,6 +348,7 @@ def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
     prepare = experiment.prepare
     prepared = prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
     experiment = experiment._replace(generic=prepared.reader)
+    sweep_checkpoints(out, config.keep_checkpoints)
     saved = saved_steps(out/"checkpoints")
     state = restore(out, experiment) if saved else start(config.seed, experiment)
     if config.steps not in saved:

@@ -250,7 +250,7 @@ def test_score_and_report_refuse_in_one_line(place, tmp_path, capsys):
     refuses("score", str(folder/"uniform"), *out, because="--method uniform gives no scores")
     refuses("score", soba, "nowhere.txt", *out, because="nowhere.txt")
     refuses("score", soba, "--out", str(tmp_path), because="it is a folder")
-    refuses("report", str(tmp_path), *out, because="is no run folder")
+    refuses("report", str(tmp_path), "--out", f"{out[1]}.html", because="is no run folder")
     refuses("report", soba, "--out", str(folder/"sea.txt"/"page.html"),
             because="cannot write to --out")
     assert not (tmp_path/"deep").exists()
