@@ -57,8 +57,7 @@ def sweep_steps(folder: Path, kept: Collection[int]) -> None:
 def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = None) -> None:
     """Write `state` as the checkpoint of `step` in `folder`, replacing one of that step.
 
-    Then delete all but the newest `keep`, and what a process left that was killed as it deleted.
-    Blocks until it is on disk.
+    Then delete all but the newest `keep`. Blocks until it is on disk.
     """
     from orbax.checkpoint import v1 as ocp
     newest = ocp.training.preservation_policies.LatestN(keep)
@@ -66,9 +65,6 @@ def save_state(folder: Path | str, step: int, state: PyTree, keep: int | None = 
             Path(folder).absolute(), preservation_policy=newest, cleanup_tmp_directories=True,
     ) as checkpointer:
         checkpointer.save(step, state, overwrite=True)
-        whole = {c.step for c in checkpointer.checkpoints}
-    if jax.process_index() == 0:
-        sweep_steps(Path(folder), whole)
 
 # %% ../../nbs/train/checkpoint.ipynb #47583435
 def saved_steps(folder: Path | str) -> list[int]:

@@ -98,11 +98,9 @@ def without_noise(loss: LossFn) -> Callable[[Params, Batch], Float[Array, " batc
 # %% ../../nbs/train/contrastive.ipynb #7ee05f3d
 def mean_over_rows(loss: Callable[[Params, Batch], Float[Array, " batch"]],
                    block: int = 32) -> Callable[[Params, Rows], float]:
-    "A function of parameters and rows: the mean loss, compiled once for sets of any size."
-    compiled = jax.jit(loss)
-
+    "A function of parameters and rows: the mean of a loss that is asked for blocks of one size."
     def mean(params: Params, rows: Rows) -> float:
-        return float(by_blocks(lambda some: compiled(params, some.columns), rows, block).mean())
+        return float(by_blocks(lambda some: loss(params, some.columns), rows, block).mean())
 
     return mean
 
@@ -114,12 +112,12 @@ def judged_components(components: Any, width: int, example: Batch,
         raise UsageError(f"{flag} {width}: the task {components.name} brings no small model: "
                          "leave it out")
     judge = components.judge(width)
-    generic = judge.example_loss or without_noise(judge.task.generic)
+    generic = jax.jit(judge.example_loss or without_noise(judge.task.generic))
     alike = judge.task.specific is judge.task.generic
-    specific = generic if alike else without_noise(judge.task.specific)
+    specific = generic if alike else jax.jit(without_noise(judge.task.specific))
     return components._replace(
         task=judge.task, init_params=lambda key: judge.init(key, example), load=None,
-        hidden=judge.hidden, example_loss=jax.jit(generic), generic_loss=mean_over_rows(generic),
+        hidden=judge.hidden, example_loss=generic, generic_loss=mean_over_rows(generic),
         specific_loss=mean_over_rows(specific))
 
 # %% ../../nbs/train/contrastive.ipynb #474e3fc6

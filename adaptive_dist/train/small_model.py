@@ -30,7 +30,7 @@ from ..method.problem import Batch, Params, merge_params, of_learnable, split_pa
 from ..method.projection import random_projection, row_gradients, unproject
 from ..method.rules import exact
 from ..scorers.scorer import Pool, RowGradients, ShortRun, Side, SmallModel, VectorOf
-from .contrastive import judged_components
+from .contrastive import judged_components, without_noise
 from .experiment import Experiment, planned_flops, planned_step, start, step_of
 from .fine_tuning import steps_along
 from .loop import TrainState
@@ -112,6 +112,11 @@ class Readings:
         self.trained = trained
 
     @cached_property
+    def components(self) -> Any:
+        "What the model is made of."
+        return small_components(self.preparation)
+
+    @cached_property
     def params(self) -> Params:
         "Of the model, on the device."
         return jax.device_put((self.trained or trained_model(self.preparation)).params)
@@ -132,25 +137,22 @@ class Readings:
     def reader(self, depth: Depth, vector: VectorOf
                ) -> Callable[[Rows], Float[np.ndarray, "rows ..."]]:
         "A function of rows: what `vector` makes of their states."
-        components = small_components(self.preparation)
-        hidden = components.hidden
+        hidden = self.components.hidden
         if hidden is None:
-            raise UsageError(f"the task {components.name} shows no hidden states: choose a scorer "
-                             "or an embedding that reads text")
+            raise UsageError(f"the task {self.components.name} shows no hidden states: choose a "
+                             "scorer or an embedding that reads text")
         return self.counted(lambda params, batch: vector(hidden(params, batch, depth)),
                             self.preparation.data.generic)
 
-    def row_loss(self, side: Side,
-                 seed: int) -> Callable[[Params, Batch], Float[Array, " batch"]]:
+    def row_loss(self, side: Side) -> Callable[[Params, Batch], Float[Array, " batch"]]:
         "The loss of rows of one side, none of which depends on the others."
-        components = small_components(self.preparation)
-        task = components.task
-        if side == "generic" or task.specific is task.generic: return components.example_loss
-        return lambda params, batch: task.specific(params, batch, jax.random.key(seed))
+        task = self.components.task
+        if side == "generic" or task.specific is task.generic: return self.components.example_loss
+        return without_noise(task.specific)
 
     def gradients(self, side: Side, rank: int, seed: int) -> RowGradients:
         "Gradients of the losses of one side's rows, projected."
-        data, loss = self.preparation.data, self.row_loss(side, seed)
+        data, loss = self.preparation.data, self.row_loss(side)
         part = data.generic if side == "generic" else data.specific_train
         projection = random_projection(jax.random.key(seed), self.params, rank)
 
