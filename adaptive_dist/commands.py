@@ -305,7 +305,8 @@ def add_grid(parser: Parser, task: TaskSpec, study: Study) -> None:
     parser.add_argument("--targets", default=",".join(study.targets), help=(
         f"names of targets, out of {', '.join(task.targets)}; empty: --specific "
         f"[{','.join(study.targets)}]"))
-    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (count) [3]")
+    parser.add_argument("--seeds", type=int, default=3,
+                        help="number of seeds, --seed and those after it (count) [3]")
     parser.add_argument("--jobs", type=int, default=2,
                         help="runs at the same time, if memory allows (count) [2]")
 

@@ -191,7 +191,7 @@ class Comparison(NamedTuple):
 # %% ../../nbs/report/compare.ipynb #401ecf39
 def compare(comparison: Comparison, units: str, seeds: int, together: int = 2,
             progress: bool = True, command_line: str = "") -> str:
-    """Run every variant on every target with seeds 0 to `seeds` - 1; return the tables.
+    """Run every variant on every target with `seeds` seeds from `config.seed` on; return tables.
 
     Tables, curves and a report go to the folder of the comparison. `command_line` is shown above
     the tables. Runs with a result are not repeated. Raises `UsageError` for unusable settings, for
@@ -199,12 +199,13 @@ def compare(comparison: Comparison, units: str, seeds: int, together: int = 2,
     """
     c = comparison
     grid = [(target, variant) for target in c.targets for variant in c.variants]
-    first = [[c.job(t, v, choice, 0) for choice in v.choices] for t, v in grid]
+    seed = c.config.seed
+    first = [[c.job(t, v, choice, seed) for choice in v.choices] for t, v in grid]
     c.execute([job for several in first for job in several], together, progress)
     chosen = [v.choices[several.index(choose(several))]
               for (_, v), several in zip(grid, first, strict=True)]
-    final = [c.job(t, v, choice, seed)
-             for (t, v), choice in zip(grid, chosen, strict=True) for seed in range(seeds)]
+    final = [c.job(t, v, choice, seed + k)
+             for (t, v), choice in zip(grid, chosen, strict=True) for k in range(seeds)]
     c.execute(sorted(final, key=lambda job: job.seed), together, progress)
     title = f"{c.task}: {', '.join(c.targets)}"
     return write_report(c.out, title, command_line or title, units, final)
