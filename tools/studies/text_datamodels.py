@@ -86,7 +86,8 @@ def scores(config: Any, variant: str, data: Any, pools: Sequence[Pool]) -> np.nd
         score = contrast(trials, data, int(steps))
     else:
         scorer = f"ngram+scores={name}" if name.endswith(".parquet") else variant
-        if name.startswith("logra"): scorer += f"+{JUDGE}+judge_steps={STEPS}"
+        if name.startswith("logra"):
+            scorer += f"+{JUDGE}+judge_steps={STEPS}"
         preparation = prepared(config, scorer, data)
         own = preparation.config.method_settings
         generic.model = small_model(preparation, generic, Spent())
