@@ -180,7 +180,7 @@ def tuned_copy(readings: Readings, steps: int) -> ContrastPair:
     key, optimizer = jax.random.key(config.seed), optax.adam(COPY_RATE)
     batches = specific_batches(readings.preparation.data, config.batch_size, (config.seed, 5))
     @jax.jit
-    def advance(tuning: CopyTuning, batch: Batch, step: int) -> CopyTuning:
+    def advance(tuning: CopyTuning, batch: Batch, step: Int[Array, ""]) -> CopyTuning:
         return tune(task, tuning, batch, jax.random.fold_in(key, step), optimizer)[0]
 
     def at(step: int) -> Batch: return jax.tree.map(lambda rows: rows[0], batches.at(step, 1))
