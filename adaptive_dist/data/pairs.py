@@ -190,7 +190,8 @@ def specific_parts(config: PairsConfig, account: Account) -> SpecificParts:
     if named == (None, None):
         found = distinct_pairs(config.specific, config, account)
         return SpecificParts(**split_specific(
-            found, attrgetter("source"), config.split_seed, held_out=config.held_out))
+            found, attrgetter("source"), config.split_seed, held_out=config.held_out,
+            account=account))
     if None in named:
         raise UsageError("give both --specific-valid and --specific-test, or neither: "
                          "then --specific is split")
