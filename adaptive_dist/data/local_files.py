@@ -141,23 +141,29 @@ def is_number(cell: str) -> bool:
 def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     """Rows of two or three cells with tabs between, or a `Fault` for another number of them.
 
-    Raises `UsageError` for a file that has scores where text is wanted: in the first cell of its
-    first lines, or in the third.
+    A first line that holds the names of both languages names the cells of all others. Raises
+    `UsageError` for a file that has scores where text is wanted: in the first cell of its first
+    lines, or in the third.
     """
-    scored = [0, 0, 0]
+    scored, names = [0, 0, 0], list[str]()
     for number, line in enumerate(formats.decoded_lines(path), 1):
         if isinstance(line, Fault):
             yield line
             continue
         cells = line.rstrip("\n").split("\t")
-        if len(cells) not in (2, 3):
-            yield Fault(f"{path} has {len(cells)} cells in line {number}: write {TAB_CELLS}")
+        if number == 1 and {*columns[:2]} <= {*cells}:
+            names = cells
             continue
-        scored = [a + is_number(b) for a, b in zip(scored, [*cells, ""], strict=False)]
+        if len(cells) not in ([len(names)] if names else [2, 3]):
+            wanted = ", tab, ".join(names) or TAB_CELLS
+            yield Fault(f"{path} has {len(cells)} cells in line {number}: write {wanted}")
+            continue
+        if not names:
+            scored = [a + is_number(b) for a, b in zip(scored, [*cells, ""], strict=False)]
         if number == 10 and 10 in scored:
             place = f"{path} has only numbers in cell {scored.index(10) + 1} of its lines"
             raise UsageError(f"{place}: take it out, as with cut -f, and write {TAB_CELLS}")
-        yield dict(zip(columns, cells, strict=False))
+        yield dict(zip(names or columns, cells, strict=False))
 
 # %% ../../nbs/data/local_files.ipynb #25b16f4d
 PAIR_SOURCES = "embedded, hub:NAME or sacrebleu:SET"

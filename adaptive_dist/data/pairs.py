@@ -177,10 +177,13 @@ def distinct_pairs(source: str, config: PairsConfig, account: Account) -> list[P
     "Pairs with distinct sources in random order; those with an empty side are left out."
     kept: dict[int, Pair] = {}
     for pair in pairs(source, config, account=account):
-        if pair.source and pair.target:
-            kept[text_key(pair.source)] = pair
-        else:
+        key = text_key(pair.source)
+        if not (pair.source and pair.target):
             account.add(LeftOut(pair.id, "empty"))
+            continue
+        if key in kept:
+            account.add(LeftOut(kept[key].id, "another translation comes later"))
+        kept[key] = pair
     return sorted(kept.values(), key=lambda pair: text_hash(pair.source, config.split_seed))
 
 # %% ../../nbs/data/pairs.ipynb #bb48a387
