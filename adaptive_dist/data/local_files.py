@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT_ENDINGS', 'TAB_CELLS', 'PAIR_SOURCES', 'TAB_ENDINGS', 'IMAGE_ENDINGS', 'BREAKS_OFF', 'PICTURE_SOURCES', 'Files',
-           'TextFiles', 'is_number', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files', 'shard_row', 'shard_files',
-           'shard_rows', 'PictureFiles']
+           'TextFiles', 'is_number', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files', 'caption_of', 'shard_row',
+           'shard_files', 'shard_rows', 'PictureFiles']
 
 # %% ../../nbs/data/local_files.ipynb #040a8f98
 import json
@@ -23,7 +23,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import Fault, Row, Values, lines, numbered
+from .formats import CANNOT_BE_READ, Fault, Row, Values, lines, numbered
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
@@ -224,17 +224,27 @@ def pair_files(written: str) -> PairFiles | AlignedFiles:
 # %% ../../nbs/data/local_files.ipynb #48670462
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg")
 
-def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str, name: str) -> Row | None:
-    "The row that files with one name (bytes by ending) make, or none if no picture is among them."
+def caption_of(raw: bytes, file: Path | UPath) -> str:
+    "The text of a caption's file, ends stripped, or a `Fault` for what is not UTF-8."
+    said = formats.utf8_text(file, raw, 0)
+    return said if isinstance(said, Fault) else said.strip()
+
+# %% ../../nbs/data/local_files.ipynb #76b8dcae
+def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str,
+              name: str) -> Row | LeftOut:
+    "The row that files with one name (bytes by ending) make, if a picture is among them."
     image = next((files[e] for e in files if f".{e}" in IMAGE_ENDINGS), None)
-    if image is None: return None
+    if image is None: return LeftOut(name, "no picture")
     try:
         facts = json.loads(files.get("json", b"{}"))
     except ValueError:
         facts = {}
     if not isinstance(facts, dict):
         facts = {}
-    said = files["txt"].decode("utf-8", "replace") if "txt" in files else facts.get(columns[1])
+    said = facts.get(columns[1])
+    if "txt" in files:
+        said = caption_of(files["txt"], Path(f"{name}.txt"))
+    if isinstance(said, Fault): return LeftOut(name, CANNOT_BE_READ, said)
     values = (image, str(said or ""), facts.get(columns[2]) or None)
     return Row(dict(zip(columns[:3], values, strict=True)), label, name)
 
@@ -252,14 +262,21 @@ BREAKS_OFF = "breaks off"
 
 def shard_rows(path: UPath, columns: Sequence[str], label: str,
                file: str = "") -> Iterator[Row | LeftOut]:
-    "Rows of a tar file; what has no picture, and what comes where it breaks off, is left out."
+    """Rows of a tar file, one for each name.
+
+    What has no picture, further pictures of a name, and what comes where it breaks off are left
+    out.
+    """
     name = file or path.name
     try:
         with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as shard:
-            for key, files in groupby(shard_files(shard), key=itemgetter(0)):
+            for key, group in groupby(shard_files(shard), key=itemgetter(0)):
+                files = list(group)
                 contents = {kind: content for _, kind, content in files}
-                row = shard_row(contents, columns, label, f"{name}:{key}")
-                yield row or LeftOut(f"{name}:{key}", "no picture")
+                yield shard_row(contents, columns, label, f"{name}:{key}")
+                pictures = sum(f".{kind}" in IMAGE_ENDINGS for _, kind, _ in files)
+                for _ in range(pictures - 1):
+                    yield LeftOut(f"{name}:{key}", "another picture of its name is taken")
             if shard.offset == shard.fileobj.tell():
                 raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much
@@ -307,16 +324,18 @@ class PictureFiles(Files):
             found = formats.row_reader(ending(file))(file, columns)
             yield from numbered(found, file.name, label, file.parent, within.as_posix())
 
-    def picture(self, file: UPath, within: UPath, columns: Sequence[str]) -> Row:
+    def picture(self, file: UPath, within: UPath, columns: Sequence[str]) -> Row | LeftOut:
         "The row of a picture in a folder; its caption may lie beside it."
         label = within.parts[0] if len(within.parts) > 1 else self.path.resolve().name
         beside = file.with_suffix(".txt")
         try:
-            said = beside.read_text("utf-8", "replace").strip() if beside.is_file() else ""
+            said = (caption_of(beside.read_bytes(), beside) if beside.is_file() else
+                    label.replace("_", " "))
         except OSError as e:
             raise places.cannot_read(beside, e) from None
         name = within.as_posix()
-        values = {columns[0]: name, columns[1]: said or label.replace("_", " ")}
+        if isinstance(said, Fault): return LeftOut(name, CANNOT_BE_READ, said)
+        values = {columns[0]: name, columns[1]: said}
         return Row(values, label, name, folder=self.path)
 
     def fingerprint(self, verify: bool = False) -> str:

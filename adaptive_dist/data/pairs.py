@@ -287,7 +287,7 @@ def pairs_digest(config: PairsConfig, length: int) -> str:
                for name in named if getattr(config, name)]
     shape = {name: value for name, value in result_settings(config).items()
              if name not in (*named, "specific_size", "near_duplicates")}
-    return digest({"pairs": 3, "length": length, "sources": sources,
+    return digest({"pairs": 4, "length": length, "sources": sources,
                    "tokenizers": metadata.version("tokenizers"), **shape})
 
 # %% ../../nbs/data/pairs.ipynb #c428ff8d
