@@ -23,7 +23,7 @@ from ..config.errors import UsageError
 from . import formats, places
 from .account import LeftOut
 from .corpora import TEXT_SOURCES, aligned_rows
-from .formats import CANNOT_BE_READ, Fault, Row, Values, lines, numbered
+from .formats import Fault, Row, Values, lines, numbered
 from .places import Listing, ending, stem
 
 # %% ../../nbs/data/local_files.ipynb #0a1f28f0
@@ -244,7 +244,7 @@ def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str,
     said = facts.get(columns[1])
     if "txt" in files:
         said = caption_of(files["txt"], Path(f"{name}.txt"))
-    if isinstance(said, Fault): return LeftOut(name, CANNOT_BE_READ, said)
+    if isinstance(said, Fault): return LeftOut(name, "caption is not UTF-8")
     values = (image, str(said or ""), facts.get(columns[2]) or None)
     return Row(dict(zip(columns[:3], values, strict=True)), label, name)
 
@@ -334,7 +334,7 @@ class PictureFiles(Files):
         except OSError as e:
             raise places.cannot_read(beside, e) from None
         name = within.as_posix()
-        if isinstance(said, Fault): return LeftOut(name, CANNOT_BE_READ, said)
+        if isinstance(said, Fault): return LeftOut(name, "caption is not UTF-8")
         values = {columns[0]: name, columns[1]: said}
         return Row(values, label, name, folder=self.path)
 

@@ -116,7 +116,7 @@ class ScoresById(NamedTuple):
         hashes, values = (np.concatenate(some) for some in zip(*found, strict=True))
         known = ~np.isnan(values)
         if not known.any():
-            raise UsageError(f"--scores {path}: no score in it is a number: {SCORE_COLUMNS}")
+            raise UsageError(f"--scores {path}: no score in it is a number: make its scores finite")
         unique, index = np.unique(hashes[known], return_inverse=True)
         sums = np.bincount(index, values[known], len(unique))
         return cls(unique, sums/np.bincount(index, minlength=len(unique)))
