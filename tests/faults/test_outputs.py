@@ -272,7 +272,7 @@ def test_a_target_that_is_another_is_named(capsys):
 
 @pytest.mark.slow
 def test_no_model_is_written_over_the_one_it_began_with(capsys):
-    assert main(small_run("base")) == 0 and main("weights base --out model".split()) == 0
+    assert main(small_run("base")) == 0 and main(["weights", "base", "--out", "model"]) == 0
     assert main(small_run("out", "--from", "model", "--lora-rank", "2")) == 0
     before = contents()
     refused("weights out --out ./model --merge", capsys, "the run began with")
