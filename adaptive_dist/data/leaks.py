@@ -321,5 +321,6 @@ def about_leaks(found: Mapping[str, Mapping[str, Any]]) -> str | None:
             for name, leaks in found.items() if leaks["rate"]]
     if not said: return None
     out = any(leaks.get("left_out") for leaks in found.values())
-    after = ", and were left out of the test" if out else ""
+    after = (", and were left out of the test" if out else
+             ": --near-duplicates drop leaves them out of the test")
     return f"{' and '.join(said)} {LEAK_WORDS[kind]}{after}"
