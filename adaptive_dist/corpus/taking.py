@@ -27,8 +27,6 @@ from .records import Record, reading_of, record_blocks
 from .scoring import all_blocks, blocks_there, file_of_part, rows_of_block
 
 # %% ../../nbs/corpus/taking.ipynb #03d9527b
-EXTREMES = 8  # records that a summary shows of each kind
-
 class Tally(NamedTuple):
     """What was there and what was taken, of a block or of a whole corpus.
 
@@ -70,14 +68,12 @@ class Tally(NamedTuple):
     def read(cls, path: Path) -> "Tally":
         "What a file holds."
         there, taken, most, least = json.loads(path.read_bytes())
-        found = cls.empty()
-        for counts, side in ((found.there, there), (found.taken, taken)):
-            for kind in counts:
-                counts[kind].update(side[kind])
-        found.most[:], found.least[:] = map(tuple, most), map(tuple, least)
-        return found
+        there, taken = ({kind: Counter(side[kind]) for kind in side} for side in (there, taken))
+        return cls(there, taken, [*map(tuple, most)], [*map(tuple, least)])
 
 # %% ../../nbs/corpus/taking.ipynb #b64bb3f0
+EXTREMES = 8  # records that a summary shows of each kind
+
 def extremes(records: Sequence[Record | LeftOut], scores: np.ndarray,
              sign: int) -> list[tuple[float, str, str, str]]:
     "The records of a block with the highest scores, or with sign -1 the lowest."

@@ -26,10 +26,10 @@ class LeftOut(NamedTuple):
     reason: str
     fault: str = ""
 
-# %% ../../nbs/data/account.ipynb #395665de
-Usable = TypeVar("Usable")
-NAMED = 5  # that a summary lists by name for each reason
+Usable = TypeVar("Usable")  # what is not left out
+NAMED = 5  # ids that a summary lists for each reason
 
+# %% ../../nbs/data/account.ipynb #395665de
 class Account:
     """Counts what is left out by reason, and lists it in a file, one JSON object a line.
 
@@ -37,8 +37,7 @@ class Account:
     - `skip_bad_rows`: whether rows that cannot be read are left out
     - `path`: of the list; none: no list
     """
-    def __init__(
-            self, source: str = "", skip_bad_rows: bool = False, path: Path | None = None):
+    def __init__(self, source: str = "", skip_bad_rows: bool = False, path: Path | None = None):
         self.source, self.skip_bad_rows = source, skip_bad_rows
         self.counts, self.first = Counter[str](), defaultdict[str, list[str]](list)
         self.path, self.lines = path, list[str]()
@@ -48,11 +47,9 @@ class Account:
         if item.fault and not self.skip_bad_rows:
             raise UsageError(f"{item.fault} (or leave such rows out with --skip-bad-rows)")
         self.counts[item.reason] += 1
-        if len(self.first[item.reason]) < NAMED:
-            self.first[item.reason].append(item.id)
+        self.first[item.reason] = [*self.first[item.reason], item.id][:NAMED]
         if self.path:
-            named = {"source": self.source, **item._asdict()}
-            self.lines.append(json.dumps(named) + "\n")
+            self.lines.append(json.dumps({"source": self.source, **item._asdict()}) + "\n")
         if len(self.lines) >= 10_000:
             self.flush()
 
@@ -72,8 +69,7 @@ class Account:
             self.lines.clear()
 
     def __str__(self) -> str:
-        found = (f"{count:,} {reason}" for reason, count in self.counts.most_common())
-        return ", ".join(found) or "nothing"
+        return ", ".join(f"{n:,} {why}" for why, n in self.counts.most_common()) or "nothing"
 
 # %% ../../nbs/data/account.ipynb #9bdb49dd
 def left_out(*accounts: Account) -> dict[str, dict[str, dict[str, object]]]:

@@ -34,8 +34,8 @@ class ReadingConfig:
     strict: bool = setting(
         False, "treat anything that is left out of the data as an error", affects_result=False)
     verify: bool = setting(
-        False, "tell files by their contents, and check prepared data against their digests; "
-        "otherwise by name, size and time", affects_result=False)
+        False, "recognise files by their contents, and check prepared data against stored digests; "
+        "otherwise by name, size and modification time", affects_result=False)
     cache: str | None = setting(
         None, "folder of prepared data (path); none: $ADAPTIVE_DIST_CACHE, or adaptive_dist in "
         "the user's cache folder", affects_result=False)

@@ -51,10 +51,8 @@ class ImageDataConfig(ComparedConfig):
         32, "width and height of a picture after cropping to a square (pixels)",
         at_least=4, at_most=1024)
     caption_length: int = setting(64, "caption, cut or padded (bytes)", at_least=2)
-    train_per_class: int = setting(
-        30, "specific training pictures a class (count)", at_least=1)
-    valid_per_class: int = setting(
-        15, "specific validation pictures a class (count)", at_least=1)
+    train_per_class: int = setting(30, "specific training pictures a class (count)", at_least=1)
+    valid_per_class: int = setting(15, "specific validation pictures a class (count)", at_least=1)
     test_per_class: int = setting(40, "specific test pictures a class (count)", at_least=1)
     generic_test: float = setting(
         .05, "share of the generic pictures held out for testing (0 to 1)", above=0, at_most=.5)

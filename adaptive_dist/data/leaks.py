@@ -27,7 +27,7 @@ class Search(NamedTuple):
     """What looks for test documents in training data.
 
     - `numbers`: of the documents of each test
-    - `look(train)`: how much of each stands in one training document, or how alike one looks, by
+    - `look(train)`: how much of each occurs in one training document, or how alike one looks, by
       test, and the share of the training data that was read (0 to 1)
     - `least`: from which a document leaks
     - `kind`: what the documents are
@@ -135,7 +135,7 @@ class Index:
         self.near[self.hashes >> np.uint64(40)] = True
 
     def shared(self, train: Rows) -> Float[np.ndarray, " documents"]:
-        "Largest share of each test document's n-grams that stand in one training document."
+        "Largest share of each test document's n-grams that occur in one training document."
         return self.among(shingles(train, self.how))
 
     def among(self, found: Shingles) -> Float[np.ndarray, " documents"]:
@@ -182,7 +182,7 @@ def whole_documents(train: Part, tokens: int, most: int = LOOKED_AT,
 LEAKED = .5  # share of a test document's n-grams in one training document
 
 class Leaks(NamedTuple):
-    """Test documents that stand in the training data.
+    """Test documents that occur in the training data.
 
     - `rate`: their share (0 to 1)
     - `documents`: test documents that were looked for (count)
@@ -260,7 +260,7 @@ class ByLooks(NamedTuple):
 
 # %% ../../nbs/data/leaks.ipynb #96a226fd
 class Leaked(NamedTuple):
-    "The documents of a test part that stand in training data, by number, and their rate."
+    "The documents of a test part that occur in training data, by number, and their rate."
     documents: Int[np.ndarray, " leaked"]
     leaks: Leaks
 
@@ -268,7 +268,7 @@ class Leaked(NamedTuple):
 TESTS = "specific_test", "generic_test"
 
 def leaked(data: Split, how: Likeness) -> dict[str, Leaked]:
-    "What stands of each test part in the generic or the specific training data."
+    "Documents of each test part that occur in the generic or the specific training data."
     search = how.search([getattr(data, part) for part in TESTS])
     looks = [search.look(train) for train in (data.generic, data.specific_train)]
     looked_at = min(read for _, read in looks)
@@ -291,12 +291,13 @@ def leaks_of(data: Split, how: Likeness) -> dict[str, dict[str, Any]]:
 class ComparedConfig(ReadingConfig):
     "How data are read whose documents can be compared."
     near_duplicates: Literal["report", "drop"] = setting(
-        "report", "test documents of which half stands in a training document, test pictures that "
-        "look like a training picture: tell how many there are, or leave them out of the test")
+        "report", "test documents of which at least half occurs in one training document, and test "
+        "pictures that look like a training picture: report how many there are, or drop them from "
+        "the test")
 
 # %% ../../nbs/data/leaks.ipynb #8eef717a
 def without_near_duplicates(data: Split, how: Likeness) -> Split:
-    """The split with test parts that lack what stands in training data; its report counts it.
+    """The split without test documents that occur in training data; its report counts them.
 
     Raises `UsageError` if nothing would be left of one.
     """
@@ -305,7 +306,7 @@ def without_near_duplicates(data: Split, how: Likeness) -> Split:
         test = getattr(data, part)
         kept = np.flatnonzero(~np.isin(test["document"], found.documents))
         if not len(kept):
-            raise UsageError(f"all {part.partition('_')[0]} test {found.leaks.kind} stand in the "
+            raise UsageError(f"all {part.partition('_')[0]} test {found.leaks.kind} occur in the "
                              "training data, too: test on others, or use --near-duplicates report")
         parts[part], leaks[part] = test[kept], {**found.leaks._asdict(), "left_out": True}
     return data._replace(**parts, report={**data.report, "leaks": leaks})
@@ -315,7 +316,7 @@ LEAK_WORDS = {"documents": "have half of their text in training data, too",
               "pictures": "look like one in training data"}
 
 def about_leaks(found: Mapping[str, Mapping[str, Any]]) -> str | None:
-    "A line about test documents that stand in the training data; None if none was found."
+    "A line about test documents that occur in the training data; None if none was found."
     kind = next((leaks.get("kind", "documents") for leaks in found.values()), "documents")
     said = [f"{leaks['rate']:.1%} of {leaks['documents']} {name.partition('_')[0]} test {kind}"
             for name, leaks in found.items() if leaks["rate"]]

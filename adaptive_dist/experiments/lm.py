@@ -370,7 +370,8 @@ _scorers = ("random", "shortest", "stratified", "ngram", "ngram+keep=.05", "tfid
             "rds", "betr", "gio", "gio_direct", "gotd",
             *(f"{name}+embedding=model+judge_width=64" for name in ("crisp", "rds", "gio_direct")),
             *(f"{name}+judge_width=64"
-              for name in ("blend", "admire", "projektor", "preselect", "mona", "logra")))
+              for name in ("blend", "admire", "projektor", "preselect", "mona", "logra",
+                           "contrast")))
 _studies_of_scorers: Mapping[str, Study] = {
     "field": _small("scores computed before training, and methods that learn while it runs",
                     "uniform,classifier,cds,cds+cds_width=64,online_cds,dds,"

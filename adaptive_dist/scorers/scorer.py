@@ -99,11 +99,14 @@ class SmallModel(NamedTuple):
       drawn by the log-weights of the pool's items
     - `steps`: of the run that the scores are for, as many as a trial of its length would take
     - `gradients(side, rank, seed)`: of the losses of one side's rows, after the same training
+    - `contrast(steps)`: a function of rows, the loss of each after that training less its loss
+      under a copy that has then taken so many steps on specific rows
     """
     reader: Callable[[Depth, VectorOf], Callable[[Rows], Float[np.ndarray, "rows ..."]]]
     trial: Callable[[Float[np.ndarray, " items"], int], ShortRun]
     steps: int
     gradients: Callable[[Side, int, int], RowGradients]
+    contrast: Callable[[int], Callable[[Rows], Float[np.ndarray, " rows"]]]
 
 # %% ../../nbs/scorers/scorer.ipynb #7bf2bddf
 class Pool:
@@ -223,6 +226,7 @@ SCORERS: Mapping[str, str] = {
     "preselect": "adaptive_dist.scorers.preselect:PRESELECT",
     "mona": "adaptive_dist.scorers.sparse_codes:MONA",
     "logra": "adaptive_dist.scorers.influence:LOGRA",
+    "contrast": "adaptive_dist.scorers.tuned_copy:CONTRAST",
 }
 SCORER_GROUP = "adaptive_dist.scorers"
 

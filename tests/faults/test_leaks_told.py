@@ -1,4 +1,4 @@
-"Test documents that stand in the training data in other words are told beside the test losses."
+"Test documents that occur in the training data in other words are told beside the test losses."
 import json
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_near_copies_can_be_left_out_of_the_test(capsys):
 def test_a_test_of_near_copies_alone_is_refused(capsys):
     plant_copies()
     assert main(small_run("out", *LONG, "--near-duplicates", "drop")) == 2
-    assert "all specific test documents stand in the training data" in capsys.readouterr().err
+    assert "all specific test documents occur in the training data" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -69,7 +69,9 @@ def sides():
         def of(rows): return np.asarray(directions)[rows["label"]]
         return RowGradients(of, lambda direction: lambda rows: of(rows) @ direction)
 
-    generic.model = SmallModel(reader, trial, 1_000, gradients)
+    def contrast(steps): return lambda rows: np.array([1., 0., -1.])[rows["label"]]*steps
+
+    generic.model = SmallModel(reader, trial, 1_000, gradients, contrast)
     return generic, specific
 
 
@@ -89,7 +91,7 @@ def test_every_scorer_that_asks_a_model_finds_the_target_by_it(sides, name):
 
 def test_without_a_model_it_is_named_what_needs_one():
     texts = pool_of(["a cell", "a gene"], [0, 1], ("one", "two"))
-    for name in ("blend", "admire", "projektor", "preselect", "mona", "logra"):
+    for name in ("blend", "admire", "projektor", "preselect", "mona", "logra", "contrast"):
         with pytest.raises(UsageError, match="asks a model of the task"):
             find_scorer(name).fit(find_scorer(name).settings(), texts, texts, 0)
     with pytest.raises(UsageError, match="--blend mona: it runs short runs"):

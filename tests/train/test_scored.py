@@ -146,6 +146,7 @@ def test_a_run_ends_with_its_costs_and_its_scores_can_be_asked_for(planted, tmp_
 ASKING = [("rds", dict(embedding="model")),
           ("mona", dict(code_features=16, code_steps=5, judge_width=8)),
           ("logra", dict(influence_rank=2, influence_rows=16, judge_width=8)),
+          ("contrast", dict(copy_steps=8, judge_width=8)),
           ("blend", dict(blend="shortest;random", trials=3, trial_steps=4)),
           ("preselect", dict(strength_models=3, strength_steps=4, embedding_size=4, extremes=.3,
                              judge_width=8))]
