@@ -8,7 +8,7 @@ __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 
            'score_parser', 'score_command', 'select_command', 'tokenise_command', 'export_command', 'variant_hint',
            'targets_of', 'add_study', 'add_grid', 'compare_parser', 'compare_command', 'writing', 'make_parent',
            'bench_settings', 'bench_command', 'demo_command', 'translate_lines', 'translate_command', 'stage_params',
-           'weights_command']
+           'weights_arguments', 'weights_command']
 
 # %% ../nbs/commands.ipynb #k0000003
 import contextlib
@@ -382,10 +382,7 @@ def bench_settings(task: TaskSpec, argv: Sequence[str]) -> tuple[Any, dict[str, 
 
 # %% ../nbs/commands.ipynb #8e3a442b
 def bench_command(argv: Sequence[str]) -> None:
-    """`adaptive-dist bench [TASK]`: what a step of each method costs.
-
-    Time, operations and memory, as ratios to the first method.
-    """
+    "`adaptive-dist bench [TASK]`: what a step of each method costs, as ratios to the first."
     named = bool(argv) and not argv[0].startswith("-")
     task, argv = load_task(argv[0] if named else "lm"), argv[1:] if named else argv
     if task.build_synthetic is None:
@@ -466,8 +463,8 @@ def stage_params(folder: Path, experiment: Any, stage: str | None) -> Any:
     return restore(folder, experiment).params
 
 # %% ../nbs/commands.ipynb #80d03a12
-def weights_command(argv: Sequence[str]) -> None:
-    "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
+def weights_arguments(argv: Sequence[str]) -> Any:
+    "The run whose model is written, where to, and how; `UsageError` for the folder of a run."
     parser = Parser("adaptive-dist weights", allow_abbrev=False, description=(
         "Write the model of a finished run in the Hugging Face layout: config.json and "
         "model.safetensors, or adapters for PEFT."))
@@ -481,6 +478,12 @@ def weights_command(argv: Sequence[str]) -> None:
     if (arguments.out/"metrics.jsonl").exists():
         raise UsageError(f"--out {arguments.out} is the folder of a run, whose config.json would "
                          "be lost: name another")
+    return arguments
+
+# %% ../nbs/commands.ipynb #612c6488
+def weights_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
+    arguments = weights_arguments(argv)
     found = read_run(arguments.run)
     task = load_task(found.settings["task"])
     if task.save_model is None:

@@ -15,8 +15,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config import files
 from ..config.errors import UsageError
-from ..config.files import check_replaceable, plain, read_json, replacing, write_json, write_text
+from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
 from ..data.cache import cache_root, digest
 from ..data.memory import source_of
@@ -141,7 +142,7 @@ def cannot_write(out: Path, error: OSError) -> UsageError:
 def begin_pass(source: str, config: Any, out: Path) -> Scoring:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
     try:
-        check_replaceable(out)
+        files.check_replaceable(out)
     except OSError as e:
         raise cannot_write(out, e) from None
     scores = config.scored_by

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT_ENDINGS', 'TAB_CELLS', 'PAIR_SOURCES', 'TAB_ENDINGS', 'IMAGE_ENDINGS', 'BREAKS_OFF', 'PICTURE_SOURCES', 'Files',
-           'TextFiles', 'is_number', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files', 'caption_of', 'shard_row',
-           'shard_files', 'shard_rows', 'PictureFiles']
+           'TextFiles', 'is_number', 'check_no_scores', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files',
+           'caption_of', 'shard_row', 'shard_files', 'further_pictures', 'shard_rows', 'PictureFiles']
 
 # %% ../../nbs/data/local_files.ipynb #040a8f98
 import json
@@ -138,6 +138,13 @@ def is_number(cell: str) -> bool:
         return False
 
 # %% ../../nbs/data/local_files.ipynb #07477bcb
+def check_no_scores(path: UPath, numbers: Sequence[int]) -> None:
+    "`UsageError` for a cell that is a number in all of ten lines, given how many are in each cell."
+    if 10 in numbers:
+        place = f"{path} has only numbers in cell {numbers.index(10) + 1} of its lines"
+        raise UsageError(f"{place}: take it out, as with cut -f, and write {TAB_CELLS}")
+
+# %% ../../nbs/data/local_files.ipynb #397e6ce7
 def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     """Rows of two or three cells with tabs between, or a `Fault` for another number of them.
 
@@ -160,9 +167,8 @@ def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
             continue
         if not names:
             scored = [a + is_number(b) for a, b in zip(scored, [*cells, ""], strict=False)]
-        if number == 10 and 10 in scored:
-            place = f"{path} has only numbers in cell {scored.index(10) + 1} of its lines"
-            raise UsageError(f"{place}: take it out, as with cut -f, and write {TAB_CELLS}")
+        if number == 10:
+            check_no_scores(path, scored)
         yield dict(zip(names or columns, cells, strict=False))
 
 # %% ../../nbs/data/local_files.ipynb #25b16f4d
@@ -258,25 +264,28 @@ def shard_files(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
             yield key, kind.lower(), shard.extractfile(member).read()  # type: ignore[union-attr]
 
 # %% ../../nbs/data/local_files.ipynb #e0f6ba1d
+def further_pictures(files: Sequence[tuple[str, bytes]], place: str) -> Iterator[LeftOut]:
+    "What is left out of files of one name, of which only one can be the picture."
+    pictures = sum(f".{kind}" in IMAGE_ENDINGS for kind, _ in files)
+    for _ in range(pictures - 1):
+        yield LeftOut(place, "another picture of its name is taken")
+
+# %% ../../nbs/data/local_files.ipynb #89df324e
 BREAKS_OFF = "breaks off"
 
 def shard_rows(path: UPath, columns: Sequence[str], label: str,
                file: str = "") -> Iterator[Row | LeftOut]:
     """Rows of a tar file, one for each name.
 
-    What has no picture, further pictures of a name, and what comes where it breaks off are left
-    out.
+    What has no picture, further pictures of a name, and the end of a broken file are left out.
     """
     name = file or path.name
     try:
         with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as shard:
             for key, group in groupby(shard_files(shard), key=itemgetter(0)):
-                files = list(group)
-                contents = {kind: content for _, kind, content in files}
-                yield shard_row(contents, columns, label, f"{name}:{key}")
-                pictures = sum(f".{kind}" in IMAGE_ENDINGS for _, kind, _ in files)
-                for _ in range(pictures - 1):
-                    yield LeftOut(f"{name}:{key}", "another picture of its name is taken")
+                files = [file[1:] for file in group]
+                yield shard_row(dict(files), columns, label, f"{name}:{key}")
+                yield from further_pictures(files, f"{name}:{key}")
             if shard.offset == shard.fileobj.tell():
                 raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much

@@ -452,10 +452,9 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
     Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
     data or a folder that cannot be used, and `Diverged` for a run that has.
     """
-    out = user_path(out)
+    out, progress = user_path(out), progress and is_primary()
     config = change(config, **{name: source_of(value, name) for name, value in data.items()})
     find_devices(config)
-    progress = progress and is_primary()
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
         stack.enter_context(nothing_left(out))
