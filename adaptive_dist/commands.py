@@ -6,10 +6,13 @@
 __all__ = ['OF_VARIANTS', 'known', 'add_preset', 'path_argument', 'add_output', 'losses_in_words', 'unnamed_target', 'notes_on',
            'run_command', 'check_command', 'report_command', 'pass_settings', 'scoring_settings', 'not_yet',
            'score_parser', 'score_command', 'select_command', 'tokenise_command', 'export_command', 'variant_hint',
-           'targets_of', 'add_study', 'add_grid', 'compare_parser', 'compare_command', 'make_parent', 'bench_settings',
-           'bench_command', 'demo_command', 'translate_lines', 'translate_command', 'stage_params', 'weights_command']
+           'targets_of', 'add_study', 'add_grid', 'compare_parser', 'compare_command', 'writing', 'make_parent',
+           'bench_settings', 'bench_command', 'demo_command', 'translate_lines', 'translate_command', 'stage_params',
+           'weights_arguments', 'weights_command']
 
 # %% ../nbs/commands.ipynb #k0000003
+import contextlib
+import errno
 import itertools
 import os
 import shlex
@@ -23,7 +26,7 @@ import jax
 
 from .config.arguments import Parser, add_settings, from_arguments, parse_settings
 from .config.errors import UsageError
-from .config.files import user_path, write_json
+from .config.files import check_replaceable, user_path, write_json
 from .config.settings import change, nested_settings, settings
 from .data.leaks import about_leaks
 from .experiments.registry import load_task
@@ -341,12 +344,22 @@ def compare_command(task: TaskSpec, argv: Sequence[str]) -> None:
     print(f"tables, curves and report: {out}")
 
 # %% ../nbs/commands.ipynb #k0000011
-def make_parent(path: Path) -> None:
-    "Make the folder that a file is to be in; `UsageError` if that cannot be."
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    "`UsageError` where the body cannot write to the path of `--out`."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as e:
-        raise UsageError(f"cannot write to --out {path}: {e.strerror}; name another file") from None
+        raise UsageError(f"cannot write to --out {path}: {e.strerror}; name another") from None
+
+# %% ../nbs/commands.ipynb #f1d9bf6a
+def make_parent(path: Path) -> None:
+    "Make the folder that a file is to be in; `UsageError` if it, or the file, cannot be."
+    with writing(path):
+        check_replaceable(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 # %% ../nbs/commands.ipynb #28eb182b
 def bench_settings(task: TaskSpec, argv: Sequence[str]) -> tuple[Any, dict[str, Any]]:
@@ -369,24 +382,22 @@ def bench_settings(task: TaskSpec, argv: Sequence[str]) -> tuple[Any, dict[str, 
 
 # %% ../nbs/commands.ipynb #8e3a442b
 def bench_command(argv: Sequence[str]) -> None:
-    """`adaptive-dist bench [TASK]`: what a step of each method costs.
-
-    Time, operations and memory, as ratios to the first method.
-    """
+    "`adaptive-dist bench [TASK]`: what a step of each method costs, as ratios to the first."
     named = bool(argv) and not argv[0].startswith("-")
     task, argv = load_task(argv[0] if named else "lm"), argv[1:] if named else argv
     if task.build_synthetic is None:
         raise UsageError(f"the task {task.name} has no random data to measure on")
     config, arguments = bench_settings(task, argv)
-    make_parent(arguments["out"])
     configs = {choice_name(v, choice): configured(config, choice)
                for v in variants(arguments["methods"]) for choice in v.choices}
+    make_parent(arguments["out"])
     found = bench({name: task.build_synthetic(c) for name, c in configs.items()},
                   rounds=arguments["rounds"])
     command = shlex.join(["adaptive-dist", "bench", task.name, *argv])
     about = {"command": command, "device": device(), "jax": jax.__version__,
              "config": nested_settings(config)}
-    write_json(arguments["out"], {**about, "methods": found})
+    with writing(arguments["out"]):
+        write_json(arguments["out"], {**about, "methods": found})
     print(costs(found), f"written to {arguments['out']}", sep="\n")
 
 # %% ../nbs/commands.ipynb #c50e680d
@@ -452,8 +463,8 @@ def stage_params(folder: Path, experiment: Any, stage: str | None) -> Any:
     return restore(folder, experiment).params
 
 # %% ../nbs/commands.ipynb #80d03a12
-def weights_command(argv: Sequence[str]) -> None:
-    "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
+def weights_arguments(argv: Sequence[str]) -> Any:
+    "The run whose model is written, where to, and how; `UsageError` for the folder of a run."
     parser = Parser("adaptive-dist weights", allow_abbrev=False, description=(
         "Write the model of a finished run in the Hugging Face layout: config.json and "
         "model.safetensors, or adapters for PEFT."))
@@ -467,6 +478,12 @@ def weights_command(argv: Sequence[str]) -> None:
     if (arguments.out/"metrics.jsonl").exists():
         raise UsageError(f"--out {arguments.out} is the folder of a run, whose config.json would "
                          "be lost: name another")
+    return arguments
+
+# %% ../nbs/commands.ipynb #612c6488
+def weights_command(argv: Sequence[str]) -> None:
+    "`adaptive-dist weights RUN --out FOLDER`: a run's model for other programs."
+    arguments = weights_arguments(argv)
     found = read_run(arguments.run)
     task = load_task(found.settings["task"])
     if task.save_model is None:
@@ -475,5 +492,6 @@ def weights_command(argv: Sequence[str]) -> None:
     params = stage_params(found.folder, experiment, arguments.stage)
     make_parent(arguments.out/"config.json")
     config = finished_config(found, task)
-    about = task.save_model(config, params, arguments.out, found.folder, arguments.merge)
+    with writing(arguments.out):
+        about = task.save_model(config, params, arguments.out, found.folder, arguments.merge)
     print(f"{about}: {arguments.out}")

@@ -121,6 +121,8 @@ def fault(name: str, value: Any, kind: Any, about: Mapping[str, Any]) -> str | N
         close = closest(str(value), map(str, choices(kind)))
         meant = f"; did you mean {close}?" if close else ""
         return f"{shown}: must be {allowed(kind)}{meant}"
+    if value == "":
+        return f"{shown}: is empty: give a value, or leave it out; it is the {about['help']}"
     names: Collection[str] = about["names"]() if about.get("names") else ()
     if names and value not in names:
         return f"{shown}: {did_you_mean(value, names)}"

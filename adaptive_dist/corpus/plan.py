@@ -267,8 +267,8 @@ def open_scoring(folder: Path, source: str, config: ScoringConfig) -> Scoring:
     by = config.scored_by
     def build(scorer: Path) -> None:
         if by is None: return fit_to_samples(scorer, found, config)
-        if Path(by).is_dir():
-            copy_scorer(scorer, found, config)
+        if Path(by).is_dir(): return copy_scorer(scorer, found, config)
+        ScoresById.read(Path(by))  # refuses a file, before there is a plan
     try:
         folder.mkdir(parents=True, exist_ok=True)
         settle(folder, plan, build)

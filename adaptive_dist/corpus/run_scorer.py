@@ -7,6 +7,7 @@ __all__ = ['made_for', 'is_run', 'is_scorer', 'stays', 'reading_of_run', 'travel
            'export_network']
 
 # %% ../../nbs/corpus/run_scorer.ipynb #746fed50
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,12 @@ def made_for(run: Finished) -> dict[str, Any]:
 # %% ../../nbs/corpus/run_scorer.ipynb #bb9f7876
 def is_run(method: str) -> bool:
     "Whether what gives scores is the folder of a run."
-    return (user_path(method)/"config.json").exists()
+    return os.path.exists(user_path(method)/"config.json")  # Path.exists may raise
 
 # %% ../../nbs/corpus/run_scorer.ipynb #ab19b22d
 def is_scorer(method: str) -> bool:
     "Whether what gives scores is a scorer's name, or the folder of one that was exported."
-    return method in scorer_names() or (user_path(method)/ABOUT_SCORER).exists()
+    return method in scorer_names() or os.path.exists(user_path(method)/ABOUT_SCORER)
 
 # %% ../../nbs/corpus/run_scorer.ipynb #0706e3ce
 def stays(run: Finished, why: object) -> UsageError:
@@ -88,7 +89,7 @@ def reads_of(method: str) -> str | None:
     "What records are to a run's or an exported scorer: text, pairs, or images; none for others."
     if is_run(method): return travelling(read_run(method))[0].reads
     about = user_path(method)/ABOUT_SCORER
-    if not about.exists(): return None
+    if not os.path.exists(about): return None
     reads = read_json(about, "export it again").get("reads", "text")
     if reads in READINGS: return reads
     raise UsageError(f"{about} is of records of an unknown kind: export it again")

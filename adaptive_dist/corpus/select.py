@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..config import files
 from ..config.errors import UsageError
 from ..config.files import plain, read_json, replacing, write_json, write_text
 from ..config.settings import change
@@ -140,7 +141,10 @@ def cannot_write(out: Path, error: OSError) -> UsageError:
 # %% ../../nbs/corpus/select.ipynb #8c6b5ade
 def begin_pass(source: str, config: Any, out: Path) -> Scoring:
     "The pass of a source whose result is to be in a file; `UsageError` if it cannot be there."
-    if out.is_dir(): raise cannot_write(out, IsADirectoryError(0, "it is a folder"))
+    try:
+        files.check_replaceable(out)
+    except OSError as e:
+        raise cannot_write(out, e) from None
     scores = config.scored_by
     check_apart(out, source, config.specific, scores if scores and Path(scores).is_file() else None)
     return open_scoring(work_folder(out), source, config)

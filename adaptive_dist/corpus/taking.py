@@ -87,10 +87,13 @@ def extremes(records: Sequence[Record | LeftOut], scores: np.ndarray,
 def tally_of(records: Sequence[Record | LeftOut], keyed: Keyed,
              taken: Sequence[bool]) -> Tally:
     "What a block holds, and what was taken of it."
-    tally = Tally.empty()
-    for record, size, is_taken in zip(records, keyed.sizes.tolist(), taken, strict=True):
+    tally, scores = Tally.empty(), keyed.scores.astype(float)
+    known = np.isfinite(scores).tolist()
+    for record, size, has, is_taken in zip(records, keyed.sizes.tolist(), known, taken,
+                                           strict=True):
+        if isinstance(record, Record) and not has:
+            record = LeftOut(record.document.id, "without a score")
         tally.add(record, size, is_taken)
-    scores = keyed.scores.astype(float)
     tally.most[:], tally.least[:] = extremes(records, scores, 1), extremes(records, scores, -1)
     return tally
 

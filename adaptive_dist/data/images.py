@@ -275,13 +275,15 @@ def write_classes(writer: SplitWriter, config: ImageDataConfig, account: Account
     target, sizes = target_name(config.specific), config.class_sizes
     classes = specific_classes(config, account)
     hashes, held_out = set[int](), set[str]()
-    def fresh(image: np.ndarray) -> bool:
+    def fresh(example: Example, image: np.ndarray) -> bool:
         seen = len(hashes)
         hashes.add(image_hash(image))
-        return len(hashes) > seen
+        if len(hashes) > seen: return True
+        account.add(LeftOut(example.id or example.name, "there before"))
+        return False
     for number, (label, some) in enumerate(classes.items()):
         found = decoded(some, config.image_size, config.workers, account)
-        usable = list(islice((pair for pair in found if fresh(pair[1])), sum(sizes)))
+        usable = list(islice((pair for pair in found if fresh(*pair)), sum(sizes)))
         parts = split_class(usable, sizes)
         if not all(parts.values()):
             count = sum(map(len, parts.values()))
@@ -340,7 +342,7 @@ def images_digest(config: ImageDataConfig) -> str:
              if name not in ("generic", "specific", "near_duplicates")}
     sources = [fingerprint_of(parse_source(text, "images"), config.verify)
                for text in (config.generic, config.specific)]
-    return digest({"format": "images 4", "sources": sources, **shape})
+    return digest({"format": "images 5", "sources": sources, **shape})
 
 # %% ../../nbs/data/images.ipynb #4dd4afb4
 def prepare_images(config: ImageDataConfig) -> Split:

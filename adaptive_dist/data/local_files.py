@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TEXT_ENDINGS', 'TAB_CELLS', 'PAIR_SOURCES', 'TAB_ENDINGS', 'IMAGE_ENDINGS', 'BREAKS_OFF', 'PICTURE_SOURCES', 'Files',
-           'TextFiles', 'is_number', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files', 'shard_row', 'shard_files',
-           'shard_rows', 'PictureFiles']
+           'TextFiles', 'is_number', 'check_no_scores', 'tab_rows', 'PairFiles', 'AlignedFiles', 'pair_files',
+           'caption_of', 'shard_row', 'shard_files', 'further_pictures', 'shard_rows', 'PictureFiles']
 
 # %% ../../nbs/data/local_files.ipynb #040a8f98
 import json
@@ -138,26 +138,38 @@ def is_number(cell: str) -> bool:
         return False
 
 # %% ../../nbs/data/local_files.ipynb #07477bcb
+def check_no_scores(path: UPath, numbers: Sequence[int]) -> None:
+    "`UsageError` for a cell that is a number in all of ten lines, given how many are in each cell."
+    if 10 in numbers:
+        place = f"{path} has only numbers in cell {numbers.index(10) + 1} of its lines"
+        raise UsageError(f"{place}: take it out, as with cut -f, and write {TAB_CELLS}")
+
+# %% ../../nbs/data/local_files.ipynb #397e6ce7
 def tab_rows(path: UPath, columns: Sequence[str]) -> Iterator[Values | Fault]:
     """Rows of two or three cells with tabs between, or a `Fault` for another number of them.
 
-    Raises `UsageError` for a file that has scores where text is wanted: in the first cell of its
-    first lines, or in the third.
+    A first line that holds the names of both languages names the cells of all others. Raises
+    `UsageError` for a file that has scores where text is wanted: in the first cell of its first
+    lines, or in the third.
     """
-    scored = [0, 0, 0]
+    scored, names = [0, 0, 0], list[str]()
     for number, line in enumerate(formats.decoded_lines(path), 1):
         if isinstance(line, Fault):
             yield line
             continue
         cells = line.rstrip("\n").split("\t")
-        if len(cells) not in (2, 3):
-            yield Fault(f"{path} has {len(cells)} cells in line {number}: write {TAB_CELLS}")
+        if number == 1 and {*columns[:2]} <= {*cells}:
+            names = cells
             continue
-        scored = [a + is_number(b) for a, b in zip(scored, [*cells, ""], strict=False)]
-        if number == 10 and 10 in scored:
-            place = f"{path} has only numbers in cell {scored.index(10) + 1} of its lines"
-            raise UsageError(f"{place}: take it out, as with cut -f, and write {TAB_CELLS}")
-        yield dict(zip(columns, cells, strict=False))
+        if len(cells) not in ([len(names)] if names else [2, 3]):
+            wanted = ", tab, ".join(names) or TAB_CELLS
+            yield Fault(f"{path} has {len(cells)} cells in line {number}: write {wanted}")
+            continue
+        if not names:
+            scored = [a + is_number(b) for a, b in zip(scored, [*cells, ""], strict=False)]
+        if number == 10:
+            check_no_scores(path, scored)
+        yield dict(zip(names or columns, cells, strict=False))
 
 # %% ../../nbs/data/local_files.ipynb #25b16f4d
 PAIR_SOURCES = "embedded, hub:NAME or sacrebleu:SET"
@@ -218,17 +230,27 @@ def pair_files(written: str) -> PairFiles | AlignedFiles:
 # %% ../../nbs/data/local_files.ipynb #48670462
 IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".svg")
 
-def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str, name: str) -> Row | None:
-    "The row that files with one name (bytes by ending) make, or none if no picture is among them."
+def caption_of(raw: bytes, file: Path | UPath) -> str:
+    "The text of a caption's file, ends stripped, or a `Fault` for what is not UTF-8."
+    said = formats.utf8_text(file, raw, 0)
+    return said if isinstance(said, Fault) else said.strip()
+
+# %% ../../nbs/data/local_files.ipynb #76b8dcae
+def shard_row(files: dict[str, bytes], columns: Sequence[str], label: str,
+              name: str) -> Row | LeftOut:
+    "The row that files with one name (bytes by ending) make, if a picture is among them."
     image = next((files[e] for e in files if f".{e}" in IMAGE_ENDINGS), None)
-    if image is None: return None
+    if image is None: return LeftOut(name, "no picture")
     try:
         facts = json.loads(files.get("json", b"{}"))
     except ValueError:
         facts = {}
     if not isinstance(facts, dict):
         facts = {}
-    said = files["txt"].decode("utf-8", "replace") if "txt" in files else facts.get(columns[1])
+    said = facts.get(columns[1])
+    if "txt" in files:
+        said = caption_of(files["txt"], Path(f"{name}.txt"))
+    if isinstance(said, Fault): return LeftOut(name, "caption is not UTF-8")
     values = (image, str(said or ""), facts.get(columns[2]) or None)
     return Row(dict(zip(columns[:3], values, strict=True)), label, name)
 
@@ -242,18 +264,28 @@ def shard_files(shard: tarfile.TarFile) -> Iterator[tuple[str, str, bytes]]:
             yield key, kind.lower(), shard.extractfile(member).read()  # type: ignore[union-attr]
 
 # %% ../../nbs/data/local_files.ipynb #e0f6ba1d
+def further_pictures(files: Sequence[tuple[str, bytes]], place: str) -> Iterator[LeftOut]:
+    "What is left out of files of one name, of which only one can be the picture."
+    pictures = sum(f".{kind}" in IMAGE_ENDINGS for kind, _ in files)
+    for _ in range(pictures - 1):
+        yield LeftOut(place, "another picture of its name is taken")
+
+# %% ../../nbs/data/local_files.ipynb #89df324e
 BREAKS_OFF = "breaks off"
 
 def shard_rows(path: UPath, columns: Sequence[str], label: str,
                file: str = "") -> Iterator[Row | LeftOut]:
-    "Rows of a tar file; what has no picture, and what comes where it breaks off, is left out."
+    """Rows of a tar file, one for each name.
+
+    What has no picture, further pictures of a name, and the end of a broken file are left out.
+    """
     name = file or path.name
     try:
         with path.open("rb") as raw, tarfile.open(fileobj=raw, mode="r|*") as shard:
-            for key, files in groupby(shard_files(shard), key=itemgetter(0)):
-                contents = {kind: content for _, kind, content in files}
-                row = shard_row(contents, columns, label, f"{name}:{key}")
-                yield row or LeftOut(f"{name}:{key}", "no picture")
+            for key, group in groupby(shard_files(shard), key=itemgetter(0)):
+                files = [file[1:] for file in group]
+                yield shard_row(dict(files), columns, label, f"{name}:{key}")
+                yield from further_pictures(files, f"{name}:{key}")
             if shard.offset == shard.fileobj.tell():
                 raise EOFError("the block at its end is not there")
     except Exception as e:  # decoders of archives raise much
@@ -301,16 +333,18 @@ class PictureFiles(Files):
             found = formats.row_reader(ending(file))(file, columns)
             yield from numbered(found, file.name, label, file.parent, within.as_posix())
 
-    def picture(self, file: UPath, within: UPath, columns: Sequence[str]) -> Row:
+    def picture(self, file: UPath, within: UPath, columns: Sequence[str]) -> Row | LeftOut:
         "The row of a picture in a folder; its caption may lie beside it."
         label = within.parts[0] if len(within.parts) > 1 else self.path.resolve().name
         beside = file.with_suffix(".txt")
         try:
-            said = beside.read_text("utf-8", "replace").strip() if beside.is_file() else ""
+            said = (caption_of(beside.read_bytes(), beside) if beside.is_file() else
+                    label.replace("_", " "))
         except OSError as e:
             raise places.cannot_read(beside, e) from None
         name = within.as_posix()
-        values = {columns[0]: name, columns[1]: said or label.replace("_", " ")}
+        if isinstance(said, Fault): return LeftOut(name, "caption is not UTF-8")
+        values = {columns[0]: name, columns[1]: said}
         return Row(values, label, name, folder=self.path)
 
     def fingerprint(self, verify: bool = False) -> str:

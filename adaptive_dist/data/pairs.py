@@ -177,10 +177,13 @@ def distinct_pairs(source: str, config: PairsConfig, account: Account) -> list[P
     "Pairs with distinct sources in random order; those with an empty side are left out."
     kept: dict[int, Pair] = {}
     for pair in pairs(source, config, account=account):
-        if pair.source and pair.target:
-            kept[text_key(pair.source)] = pair
-        else:
+        key = text_key(pair.source)
+        if not (pair.source and pair.target):
             account.add(LeftOut(pair.id, "empty"))
+            continue
+        if key in kept:
+            account.add(LeftOut(kept[key].id, "another translation comes later"))
+        kept[key] = pair
     return sorted(kept.values(), key=lambda pair: text_hash(pair.source, config.split_seed))
 
 # %% ../../nbs/data/pairs.ipynb #bb48a387
@@ -190,7 +193,8 @@ def specific_parts(config: PairsConfig, account: Account) -> SpecificParts:
     if named == (None, None):
         found = distinct_pairs(config.specific, config, account)
         return SpecificParts(**split_specific(
-            found, attrgetter("source"), config.split_seed, held_out=config.held_out))
+            found, attrgetter("source"), config.split_seed, held_out=config.held_out,
+            account=account))
     if None in named:
         raise UsageError("give both --specific-valid and --specific-test, or neither: "
                          "then --specific is split")
@@ -283,7 +287,7 @@ def pairs_digest(config: PairsConfig, length: int) -> str:
                for name in named if getattr(config, name)]
     shape = {name: value for name, value in result_settings(config).items()
              if name not in (*named, "specific_size", "near_duplicates")}
-    return digest({"pairs": 3, "length": length, "sources": sources,
+    return digest({"pairs": 4, "length": length, "sources": sources,
                    "tokenizers": metadata.version("tokenizers"), **shape})
 
 # %% ../../nbs/data/pairs.ipynb #c428ff8d

@@ -32,6 +32,7 @@ def one_line(error: BaseException) -> str:
 # %% ../../nbs/data/places.ipynb #72f5488f
 def place_of(text: str) -> UPath:
     "The path that a text names, `~` being home; `UsageError` for a URL that nothing can open."
+    if not text: raise UsageError("a source is '': name a file or a folder")
     try:
         path = UPath(text)
         _ = path.fs

@@ -97,11 +97,12 @@ def text_key(text: str) -> int:
     return text_hash(canonical(text))
 
 # %% ../../nbs/data/split.ipynb #a534d364
-def too_few(found: int, least: int) -> UsageError:
+def too_few(found: int, least: int, account: Account) -> UsageError:
     "The error for a specific set that is too small to be split."
+    lost = f" (left out in all: {account})" if account.counts else ""
     return UsageError(
         f"the specific set has {found} distinct documents beside planted ones, too few for "
-        f"training, validation and test: give at least {least} (in a text file, blank lines "
+        f"training, validation and test{lost}: give at least {least} (in a text file, blank lines "
         "separate documents)")
 
 # %% ../../nbs/data/split.ipynb #bd5cc1ee
@@ -110,11 +111,12 @@ Item = TypeVar("Item")
 # %% ../../nbs/data/split.ipynb #31b6f315
 def split_specific(
         found: Iterable[Item], text: Callable[[Item], str], seed: int, planted: float = 0.,
-        held_out: int | None = None) -> dict[str, list[Item]]:
+        held_out: int | None = None, account: Account | None = None) -> dict[str, list[Item]]:
     """Items with distinct texts in random order, as `train`, `valid` and `test`.
 
     A share `planted` is left out. Validation and test have `held_out` items each, or a quarter if
-    none is given. Raises `UsageError` if a part would be empty.
+    none is given. Raises `UsageError` if a part would be empty, with what an account says has been
+    left out.
     """
     distinct = {text_key(text(item)): item for item in found}
     by_rank = {text_hash(text(item), seed): item for item in distinct.values()}
@@ -126,7 +128,7 @@ def split_specific(
     parts = {"train": used[:a], "valid": used[a:b], "test": used[b:]}
     if not all(parts.values()):
         least = 4 if held_out is None else 2*held_out + 1
-        raise too_few(len(used), least)
+        raise too_few(len(used), least, account or Account())
     return parts
 
 # %% ../../nbs/data/split.ipynb #55a37d72

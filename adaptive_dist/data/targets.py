@@ -29,7 +29,7 @@ def named_weights(text: str) -> dict[str, float]:
     """The sources that a text like `a.jsonl=2,b.jsonl=1` names, with their weights.
 
     A text without weights is one source of weight 1, and so is a path that is there as it is
-    written. Raises `UsageError` for a weight of 0, and for a source that is named twice.
+    written. Raises `UsageError` for a weight of 0, and for a source without a name or named twice.
     """
     parts = [part.strip() for part in text.split(",")]
     found = [WEIGHTED.fullmatch(part) for part in parts]
@@ -38,6 +38,7 @@ def named_weights(text: str) -> dict[str, float]:
                for part, match in zip(parts, found, strict=True)]
     names = [name for name, _ in weights]
     for name, weight in weights:
+        if not name: raise UsageError(f"--specific {text}: a source is lacking beside a comma")
         if weight == 0: raise UsageError(f"--specific {text}: {name} has no weight, leave it out")
         if names.count(name) > 1: raise UsageError(f"--specific {text} names {name} twice")
     return dict(weights)

@@ -213,7 +213,10 @@ def split_target(name: str, config: DataConfig, account: Account,
     new = account.kept(LeftOut(item.id, "in another target") if text_key(item.text) in known
                        else item for item in found)
     planted = c.planted if is_part(name, c.generic) else 0
-    return split_specific(new, attrgetter("text"), c.split_seed, planted)
+    try:
+        return split_specific(new, attrgetter("text"), c.split_seed, planted, account=account)
+    except UsageError as e:
+        raise UsageError(f"--specific {name}: {e}") from None
 
 # %% ../../nbs/data/text.ipynb #e536f1f4
 def specific_documents(config: DataConfig, account: Account

@@ -128,6 +128,9 @@ def pretrained_model(found: Pretrained, start: StartConfig, size: ByteTransforme
 def opened_start(start: StartConfig, size: ByteTransformerConfig,
                  adapters: AdapterConfig) -> Pretrained | None:
     "The published model to begin with, if any; `UsageError` for one that cannot be on any data."
+    if adapters.lora_targets and not adapters.lora_rank:
+        raise UsageError(f"--lora-targets {adapters.lora_targets}: there are no adapters without "
+                         "--lora-rank, give one, or leave this out")
     if start.from_: return open_adapted(start.from_, adapters)
     if adapters.lora_rank:
         raise UsageError(f"--lora-rank {adapters.lora_rank}: adapters are added to a model that "
@@ -170,6 +173,8 @@ def save_text_model(out: Path, start: StartConfig, size: ByteTransformerConfig,
     """
     if start.from_ is None: return save_byte_transformer(out, size, params, beside)
     found = open_pretrained(start.from_)
+    if out.exists() and out.samefile(found.folder):
+        raise UsageError(f"--out {out} is the model that the run began with: name another folder")
     model = adapted_model(found.module(), adapters, size.dtype)
     kind = found.values["model_type"]
     if isinstance(model, Adapted) and not merge:

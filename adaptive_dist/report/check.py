@@ -39,7 +39,7 @@ from ..method.problem import Batch, Params, of_learnable, split_params
 from ..train.assemble import data_of
 from ..train.experiment import Experiment, flops_of, step_flops
 from ..train.loop import TrainState
-from ..train.run import Build, restore, run, tell_left_out
+from ..train.run import Build, restore, run, tell_left_out, write_data_report
 from ..train.settings import SelectionConfig, TaskConfig
 from .curves import png
 from .page import page
@@ -553,7 +553,8 @@ def checkup(name: str, config: TaskConfig, build: Build, out: Path | str,
     record = check_record(found, [short.checkpoint_every, short.steps])
     show = experiment.show
     examples = wanted_examples(rows, seen, data_of(experiment).labels, show) if show else {}
-    tell_left_out(full, out)
+    tell_left_out(full)
+    write_data_report(full, out)
     write_json(out/"check.json", record)
     write_text(out/"check.html", check_page(found, command, examples))
     return record

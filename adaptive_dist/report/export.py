@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..config.errors import UsageError
-from ..config.files import replacing
+from ..config.files import check_replaceable, replacing
 from ..data.table import Part
 from ..train.assemble import data_of
 from ..train.experiment import Experiment
@@ -72,8 +72,7 @@ def write_scores(path: Path, blocks: Iterator[dict[str, Any]]) -> int:
     An interrupted file is not left behind. Raises `UsageError` if the file cannot be written.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
+        check_replaceable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part:
             return write_blocks(part, blocks)

@@ -23,12 +23,13 @@ def parse_mixture(text: str) -> dict[str, float]:
 
     Raises `UsageError` for text that cannot be read, and for shares that are none.
     """
-    shares = {}
+    shares: dict[str, float] = {}
     for part in filter(None, map(str.strip, re.split("[,;]", text))):
         label, _, share = part.rpartition("=")
         if not label or not re.fullmatch(r"\d*\.?\d+", share.strip()):
             raise UsageError(f"--mixture: {part!r} is not LABEL=SHARE; write for example "
                              "'Biology=.3; Mathematics=.1'")
+        if label.strip() in shares: raise UsageError(f"--mixture: {label.strip()} comes twice")
         shares[label.strip()] = float(share)
     if not 0 < sum(shares.values()) <= 1 + 1e-9:
         raise UsageError(f"--mixture: the shares sum to {sum(shares.values()):g}: make them sum to "

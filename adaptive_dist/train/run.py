@@ -7,8 +7,8 @@ __all__ = ['RunSettings', 'Build', 'kept_params', 'whole_params', 'load_kept', '
            'check_possible', 'device', 'peak_memory_bytes', 'last_share', 'probe_memory', 'with_trace', 'chunks_of',
            'show_progress', 'keep', 'fault_of', 'end_diverged', 'written_record', 'take_note', 'train_stage',
            'fine_tune_stage', 'costs_of', 'skipped_updates', 'about_targets', 'result_of_run', 'write_result',
-           'sweep_checkpoints', 'run_stages', 'say_once', 'tell_left_out', 'write_beginning', 'built', 'find_devices',
-           'run']
+           'sweep_checkpoints', 'prepared_for', 'run_stages', 'say_once', 'tell_left_out', 'write_data_report',
+           'tell_beginning', 'write_beginning', 'nothing_left', 'built', 'find_devices', 'run']
 
 # %% ../../nbs/train/run.ipynb #fe79ea1d
 import contextlib
@@ -342,11 +342,15 @@ def sweep_checkpoints(out: Path, keep: int) -> None:
             checkpoints.sweep_steps(folder, saved_steps(folder)[-keep:])
 
 # %% ../../nbs/train/run.ipynb #7047bd4f
-def run_stages(name: str, config: RunConfig, experiment: Experiment, out: Path,
-               progress: bool) -> None:
-    "Prepare, train, fine-tune, test, and write the result."
+def prepared_for(experiment: Experiment, progress: bool = False) -> Prepared:
+    "What a method prepares before training, as scores; where there is nothing, the reader alone."
     prepare = experiment.prepare
-    prepared = prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
+    return prepare(progress) if prepare else Prepared(experiment.generic, 0., 0.)
+
+# %% ../../nbs/train/run.ipynb #0b700169
+def run_stages(name: str, config: RunConfig, experiment: Experiment, prepared: Prepared,
+               out: Path, progress: bool) -> None:
+    "Train, fine-tune, test, and write the result."
     experiment = experiment._replace(generic=prepared.reader)
     sweep_checkpoints(out, config.keep_checkpoints)
     saved = saved_steps(out/"checkpoints")
@@ -369,49 +373,65 @@ def say_once(line: str) -> None:
     print(f"adaptive-dist: {line}", file=sys.stderr)
 
 # %% ../../nbs/train/run.ipynb #d272f733
-def tell_left_out(experiment: Experiment, out: Path) -> None:
-    "Say in one line what was left out of the data, and write what there is to a run's folder."
+def tell_left_out(experiment: Experiment) -> None:
+    "Say in one line what was left out of the data."
     if experiment.data is None: return
     report, folder = experiment.data.report, experiment.data.folder
-    write_json(out/"data.json", {"prepared": str(folder), **report})
     lost = left_out_line(report.get("left out", {}))
     if lost:
         every = f"; every one is in {folder}/left_out.jsonl" if folder else ""
         say_once(f"left out of the data: {lost}{every}")
 
+# %% ../../nbs/train/run.ipynb #9e3d447e
+def write_data_report(experiment: Experiment, out: Path) -> None:
+    "Write to a folder what is known of an experiment's data."
+    if experiment.data is None: return
+    about = {"prepared": str(experiment.data.folder), **experiment.data.report}
+    write_json(out/"data.json", about)
+
 # %% ../../nbs/train/run.ipynb #d272f734
-def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
-    "Write what a run begins with; `UsageError` if another run, or on other data, was there."
-    data = experiment.fingerprints
-    existing_result(out, name, config, data)
-    (out/DIVERGED).unlink(missing_ok=True)
+def tell_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
+    "Say what is to be said of the data; `UsageError` if another run, or on others, was there."
+    existing_result(out, name, config, experiment.fingerprints)
     if experiment.groups is not None:
         print(f"adaptive-dist: {about_labels(len(experiment.groups))}", file=sys.stderr)
-    tell_left_out(experiment, out)
+    tell_left_out(experiment)
+
+# %% ../../nbs/train/run.ipynb #bfe2b2a8
+def write_beginning(name: str, config: RunConfig, experiment: Experiment, out: Path) -> None:
+    "Write what a run begins with."
+    data = experiment.fingerprints
+    (out/DIVERGED).unlink(missing_ok=True)
+    write_data_report(experiment, out)
     write_lines(out, experiment.files)
     known = {"fingerprints": data} if data else {}
     write_json(out/"config.json", {"task": name, **nested_settings(config), **known})
 
 # %% ../../nbs/train/run.ipynb #n0000013
-def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
-    """The result that a folder already holds, or the experiment.
-
-    Nothing is left of a run that cannot be. Raises `ModuleNotFoundError` for what is not installed.
-    """
-    needs("grain", "orbax", "tqdm", *(["tensorboardX"] if config.tensorboard else []))
+@contextlib.contextmanager
+def nothing_left(out: Path) -> Iterator[None]:
+    "Where the body fails before it has written anything, the folders made for it are gone."
     new = [f for f in (out, *out.parents) if not os.path.exists(f)]  # Path.exists may raise
     try:
-        result = claim_run_folder(out, name, check(config))
-        if result:
-            return result
-        experiment = build(config)
-        check_possible(config, experiment)
-        data = {**experiment.fingerprints, **config.fingerprints()}
+        yield
     except BaseException:
         with contextlib.suppress(OSError):
             for folder in new:
                 folder.rmdir()
         raise
+
+# %% ../../nbs/train/run.ipynb #e7b01629
+def built(name: str, config: RunSettings, build: Build, out: Path) -> dict[str, Any] | Experiment:
+    """The result that a folder already holds, or the experiment.
+
+    Raises `ModuleNotFoundError` for what is not installed.
+    """
+    needs("grain", "orbax", "tqdm", *(["tensorboardX"] if config.tensorboard else []))
+    result = claim_run_folder(out, name, check(config))
+    if result: return result
+    experiment = build(config)
+    check_possible(config, experiment)
+    data = {**experiment.fingerprints, **config.fingerprints()}
     return experiment._replace(fingerprints=data)
 
 # %% ../../nbs/train/run.ipynb #c0d0c08f
@@ -432,16 +452,20 @@ def run(name: str, config: RunSettings, build: Build, out: Path | str,
     Interrupted, even killed, it goes on when it is called again. Raises `UsageError` for settings,
     data or a folder that cannot be used, and `Diverged` for a run that has.
     """
-    out = user_path(out)
+    out, progress = user_path(out), progress and is_primary()
     config = change(config, **{name: source_of(value, name) for name, value in data.items()})
     find_devices(config)
     with contextlib.ExitStack() as stack:
         stack.enter_context(jax.enable_x64(False))  # the same numbers, whoever calls
+        stack.enter_context(nothing_left(out))
         found = built(name, config, build, out)
         if isinstance(found, dict): return found
         if is_primary():
             stack.enter_context(run_folder_lock(out))
+            tell_beginning(name, config, found, out)
+        prepared = prepared_for(found, progress)
+        if is_primary():
             write_beginning(name, config, found, out)
-        run_stages(name, config, found, out, progress and is_primary())
+        run_stages(name, config, found, prepared, out, progress)
         distributed.wait_for_all("result")
         return read_json(out/"result.json", "run again")

@@ -10,6 +10,7 @@ __all__ = ['SCORED', 'ScoredSettings', 'scorer_of', 'filter_of', 'need_of', 'che
 
 # %% ../../nbs/train/scored.ipynb #a061d4ab
 import json
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -252,7 +253,10 @@ def reader_of_items(config: TaskConfig, data: Split, pool: Pool,
 
 # %% ../../nbs/train/scored.ipynb #75b933d9
 def check_finite(config: TaskConfig, scores: Float[np.ndarray, " items"], pool: Pool) -> None:
-    "`UsageError` if fewer rows have a score than are to be chosen."
+    """Say how many rows a file has no score of.
+
+    Raises `UsageError` if fewer rows have a score than are to be chosen.
+    """
     own = config.method_settings
     share = float(pool.sizes[np.isfinite(scores)].sum()/len(pool.part))
     wanted = own.keep or 1/config.selection.downsampling
@@ -260,6 +264,9 @@ def check_finite(config: TaskConfig, scores: Float[np.ndarray, " items"], pool: 
         fix = "lower --keep" if own.keep else "raise --downsampling"
         raise UsageError(f"only {share:.1%} of the generic rows have a score, and {wanted:.1%} are "
                          f"to be chosen: {fix}")
+    if own.scores and share < 1:
+        print(f"adaptive-dist: --scores {own.scores} has no score of {1 - share:.1%} of the "
+              "generic rows: they are chosen last, if at all", file=sys.stderr)
 
 # %% ../../nbs/train/scored.ipynb #84e6787f
 def prepare_scored(preparation: Preparation, progress: bool) -> Prepared:

@@ -1,7 +1,9 @@
 "Outputs that are inputs, pipes for files, scores and scorers that are none: one line, no loss."
+import io
 import json
 import os
 import shutil
+import tarfile
 from decimal import Decimal
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 from adaptive_dist.cli import main
 from adaptive_dist.data.account import Account
 from adaptive_dist.data.images import decoded, examples
+from adaptive_dist.data.pairs import PairsConfig, distinct_pairs, pairs
 from adaptive_dist.method.weighting import bag_of_tokens
 from adaptive_dist.scorers.exported import TextNetwork, load_scorer, write_arrays, write_network
 
@@ -196,3 +199,126 @@ def test_nothing_of_a_run_is_replaced(capsys):
     refused("report run --out run/result.json", capsys, "ends in .html")
     refused("report run", capsys, "its config.json has no task")
     assert contents() == before
+
+
+@pytest.mark.parametrize("words", [
+    small_run("out", "--generic", ""), small_run("out", "--specific", ""), small_run(""),
+    small_run("out", "--specific", "s.txt=1,"), small_run("out", "--cache="),
+    small_run("out", "--scores=", method="scored"), ["bench", "--rounds", "0", "--out", ""],
+    ["score", "shortest", "", "--out", "s.parquet"], ["report", ""],
+    ["select", "g.jsonl", "--method", "", "--share", ".1"]])
+def test_an_empty_value_is_none(words, capsys):
+    "What a shell makes of a variable that is not set is neither a default nor the working folder."
+    before = contents()
+    refused(words, capsys)
+    assert contents() == before and sorted(os.listdir()) == ["g.jsonl", "s.txt"]
+
+
+def test_only_a_file_is_replaced(capsys):
+    "Neither a folder nor a pipe, or a device, for which root might."
+    os.mkfifo("pipe.parquet")
+    Path("folder.parquet").mkdir()
+    for out, what in (("pipe.parquet", "a pipe or a device"), ("folder.parquet", "a folder")):
+        for command in (f"{PICK} shortest", "score shortest g.jsonl", "bench --rounds 0"):
+            refused(f"{command} --out {out}", capsys, f"--out {out}", what)
+    refused("bench --methods none --out new/bench.json", capsys, "none")
+    assert Path("pipe.parquet").is_fifo() and not list(Path("folder.parquet").iterdir())
+    assert len(os.listdir()) == 4
+
+
+@pytest.mark.parametrize("shares, essential", [
+    ("A=.3,B=.7", "--mixture A: no such label"), ("cook=.2,cook=.5", "cook comes twice"),
+    ("cook=nan", "is not LABEL=SHARE"), ("cook=.9,wx=.9", "sum to 1.8")])
+def test_what_is_refused_leaves_no_run(shares, essential, capsys):
+    "Else the mended command would be refused for what the first one has left."
+    for out in ("out", "deep/out"):
+        words = small_run(out, "--scorer", "mixture", "--mixture", shares, method="scored")
+        refused(words, capsys, essential)
+    assert not Path("out").exists() and not Path("deep").exists()
+
+
+def test_scores_beyond_single_precision_are_not_the_lowest(capsys):
+    for name, score in (("inf", np.inf), ("large", 1e300)):
+        pq.write_table(pa.table({"id": IDS, "score": [score]*180}), f"{name}.parquet")
+        refused(f"{PICK} {name}.parquet --out p.parquet", capsys, f"{name}.parquet", "beyond")
+        words = small_run("out", "--scores", f"{name}.parquet", method="scored")
+        refused(words, capsys, f"{name}.parquet", "beyond single precision")
+    assert not Path("p.parquet.work").exists() and not Path("out").exists()
+
+
+def test_records_without_a_score_are_counted(capsys):
+    pq.write_table(pa.table({"id": IDS[:140], "score": [1.]*140}), "scores.parquet")
+    assert run(f"{PICK} scores.parquet --out p.parquet") == 0
+    assert "14 of 140 records (10.00%); 40 left out" in capsys.readouterr().out
+    assert "40 without a score" in Path("p.parquet.html").read_text()
+
+
+@pytest.mark.slow
+def test_rows_without_a_score_are_told(capsys):
+    pq.write_table(pa.table({"id": IDS[:140], "score": [1.]*140}), "scores.parquet")
+    assert main(small_run("out", "--scores", "scores.parquet", method="scored")) == 0
+    assert "scores.parquet has no score of " in capsys.readouterr().err
+
+
+def test_flags_of_adapters_without_adapters_are_refused(capsys):
+    refused(small_run("out", "--lora-targets", "q_proj"), capsys, "--lora-targets", "--lora-rank")
+
+
+def test_a_target_that_is_another_is_named(capsys):
+    shutil.copy("s.txt", "t.txt")
+    refused(small_run("out", "--specific", "s.txt=1,t.txt=1"), capsys, "--specific t.txt",
+            "24 in another target")
+
+
+@pytest.mark.slow
+def test_no_model_is_written_over_the_one_it_began_with(capsys):
+    assert main(small_run("base")) == 0 and main(["weights", "base", "--out", "model"]) == 0
+    assert main(small_run("out", "--from", "model", "--lora-rank", "2")) == 0
+    before = contents()
+    refused("weights out --out ./model --merge", capsys, "the run began with")
+    assert contents() == before
+
+
+def test_captions_that_are_no_text_are_counted():
+    "A picture's caption is what lies beside it, and not the folder's name where that says nothing."
+    Path("side").mkdir()
+    for k, said in enumerate(("\ufeffa cat".encode(), "ein Bär".encode("utf-16"),
+                              "ein Bär".encode("latin-1"), b" \n")):
+        Image.fromarray(np.full((8, 8, 3), 9*k, np.uint8)).save(f"side/{k}.png")
+        Path(f"side/{k}.txt").write_bytes(said)
+    account = Account("generic")
+    found = [*decoded(examples("side", account=account), 8, 1, account)]
+    assert [example.caption for example, _ in found] == ["a cat"]
+    assert account.counts == {"caption is not UTF-8": 2, "no caption": 1}
+
+
+def test_further_pictures_of_a_name_are_counted():
+    with tarfile.open("a.tar", "w") as shard:
+        for name in ("0.png", "0.jpg", "0.txt", "1.png", "1.png", "1.txt"):
+            raw = io.BytesIO()
+            Image.fromarray(np.full((8, 8, 3), 9, np.uint8)).save(raw, "PNG")
+            held = b"a cat" if name.endswith("txt") else raw.getvalue()
+            about = tarfile.TarInfo(name)
+            about.size = len(held)
+            shard.addfile(about, io.BytesIO(held))
+    account = Account("generic")
+    assert len([*examples("a.tar", account=account)]) == 2
+    assert account.counts == {"another picture of its name is taken": 2}
+
+
+def test_a_line_of_names_says_what_the_cells_of_pairs_hold():
+    Path("named.tsv").write_text("id\tde\ten\n" + "".join(f"{k}\teins\tone\n" for k in range(12)))
+    account = Account("generic", True)
+    found = [*pairs("named.tsv", PairsConfig(), account=account)]
+    assert {pair[:2] for pair in found} == {("one", "eins")} and found[3].id == "3"
+    Path("bad.tsv").write_text("de\ten\neins\tone\neins\n")
+    assert len([*pairs("bad.tsv", PairsConfig(), account=account)]) == 1
+    assert account.counts == {"cannot be read": 1}
+
+
+def test_other_translations_of_a_specific_sentence_are_counted():
+    Path("twice.tsv").write_text("one\teins\none\teine\ntwo\tzwei\n")
+    account = Account("specific")
+    found = distinct_pairs("twice.tsv", PairsConfig(), account)
+    assert sorted(pair.target for pair in found) == ["eine", "zwei"]
+    assert account.counts == {"another translation comes later": 1}
