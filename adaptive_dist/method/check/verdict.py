@@ -120,7 +120,8 @@ def why_yes(m: Measured) -> tuple[str, str]:
     then = "fine-tune afterwards" if lasting else (
         "after fine-tuning the sample wants other examples, so expect less of the gain to be left")
     return reason, (f"choose with --downsampling {m.contrast.ratio} or more: begin with the "
-                    "classifier, and take online_cds --propose classifier for the lowest loss; "
+                    "classifier, and for the lowest loss compare scored --scorer contrast "
+                    "and online_cds --propose classifier; "
                     f"{then}")
 
 # %% ../../../nbs/method/check/verdict.ipynb #ac55daf6
