@@ -167,7 +167,7 @@ def with_the_rest(train: Part, rows: Rows, upper: int) -> Rows:
 LOOKED_AT = 2**26  # tokens of the training data that are read, at most
 
 def whole_documents(train: Part, tokens: int, most: int = LOOKED_AT,
-                    block: int = 8_192) -> Iterator[Rows]:
+                    block: int = 1_024) -> Iterator[Rows]:
     """Blocks of rows that end with a document, or as many as hold `most` tokens, evenly spaced.
 
     A row has `tokens` of them; a block may be longer, for a document that is.
