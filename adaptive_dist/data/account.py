@@ -47,7 +47,8 @@ class Account:
         if item.fault and not self.skip_bad_rows:
             raise UsageError(f"{item.fault} (or leave such rows out with --skip-bad-rows)")
         self.counts[item.reason] += 1
-        self.first[item.reason] = [*self.first[item.reason], item.id][:NAMED]
+        if len(self.first[item.reason]) < NAMED:
+            self.first[item.reason].append(item.id)
         if self.path:
             self.lines.append(json.dumps({"source": self.source, **item._asdict()}) + "\n")
         if len(self.lines) >= 10_000:

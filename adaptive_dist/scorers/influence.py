@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config.settings import setting
-from .embedding import first_rows, item_vectors
+from .embedding import first_rows, item_means, item_vectors
 from .scorer import Items, Pool, ScoreItems, Scorer, model_of
 from .sparse_codes import by_states
 
@@ -58,7 +58,7 @@ def fit_logra(settings: LograSettings, generic: Pool, specific: Pool, seed: int)
                                              settings.influence_damping))
 
     def score(items: Items) -> Float[np.ndarray, " items"]:
-        return item_vectors(items, lambda rows: product(rows)[:, None], most)[:, 0]
+        return item_means(items, product, most)
 
     return score
 

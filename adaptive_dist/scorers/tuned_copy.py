@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from ..config.settings import setting
-from .embedding import item_vectors
+from .embedding import item_means
 from .scorer import Items, Pool, ScoreItems, Scorer, model_of
 from .sparse_codes import by_states
 
@@ -33,8 +33,7 @@ def fit_contrast(settings: ContrastSettings, generic: Pool, specific: Pool,
     contrast = model_of(generic, "--scorer contrast").contrast(settings.copy_steps)
 
     def score(items: Items) -> Float[np.ndarray, " items"]:
-        rows = settings.embedding_rows
-        return item_vectors(items, lambda some: contrast(some)[:, None], rows)[:, 0]
+        return item_means(items, contrast, settings.embedding_rows)
 
     return score
 

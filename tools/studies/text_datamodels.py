@@ -18,9 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import numpy as np
-import optax
 from picks import flags
 
 from adaptive_dist.config.settings import change, check
@@ -29,14 +27,20 @@ from adaptive_dist.data.text import prepare_text
 from adaptive_dist.data.vocabulary import decode
 from adaptive_dist.experiments.lm import LM, lm_components
 from adaptive_dist.method.check.estimates import rank_correlation
-from adaptive_dist.method.contrast import begin_tuning, tune
 from adaptive_dist.report.grid import configured
 from adaptive_dist.scorers.embedding import fit_embedding, kmeans, nearest_centre
 from adaptive_dist.scorers.scorer import Items, Pool, document_starts
 from adaptive_dist.train.assemble import assemble
 from adaptive_dist.train.methods import Preparation
 from adaptive_dist.train.scored import scorer_of
-from adaptive_dist.train.small_model import Readings, Spent, Trained, Trials, small_model
+from adaptive_dist.train.small_model import (
+    Readings,
+    Spent,
+    Trained,
+    Trials,
+    contrast_with_copy,
+    small_model,
+)
 
 JUDGE = "judge_width=64"
 STEPS, CLUSTERS, SUBSETS, SHARES = 600, 32, 30, (2, 4, 8, 16, 32)
@@ -58,23 +62,10 @@ def clusters(config: Any, pool: Pool, seed: int) -> np.ndarray:
 
 def contrast(trials: Trials, data: Any, steps: int) -> Callable[[Items], np.ndarray]:
     "The mean contrast of a document's rows: a judge, and its copy after so many steps."
-    reader, batch = Batches(data.generic, 16, (0, 4), "generic"), 16
-    params = trials.params(reader, STEPS)
-    task, optimizer = trials.components.task, optax.adam(1e-3)
-    tuning = begin_tuning(params, optimizer)
-    advance = jax.jit(lambda tuning, rows: tune(task, tuning, rows, jax.random.key(0), optimizer))
-    specific = Batches(data.specific_train, batch, (0, 5), "specific")
-    for step in range(steps):
-        rows = jax.tree.map(lambda x: x[0], specific.at(step, 1))
-        tuning, _ = advance(tuning, rows)
-    both = [Readings(trials.preparation, Spent(), Trained(p, 0., 0.)).counted(
-        trials.components.example_loss, data.generic) for p in tuning.pair]
-
-    def score(items: Items) -> np.ndarray:
-        generic, tuned = (read(items.rows) for read in both)
-        return np.add.reduceat(generic - tuned, items.starts)/items.sizes
-
-    return score
+    params = trials.params(Batches(data.generic, 16, (0, 4), "generic"), STEPS)
+    readings = Readings(trials.preparation, Spent(), Trained(params, 0., 0.))
+    found = contrast_with_copy(readings, steps)
+    return lambda items: np.add.reduceat(found(items.rows), items.starts)/items.sizes
 
 
 def scores(config: Any, variant: str, data: Any, pools: Sequence[Pool]) -> np.ndarray:

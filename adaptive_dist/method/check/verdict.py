@@ -121,8 +121,7 @@ def why_yes(m: Measured) -> tuple[str, str]:
         "after fine-tuning the sample wants other examples, so expect less of the gain to be left")
     return reason, (f"choose with --downsampling {m.contrast.ratio} or more: begin with the "
                     "classifier, and for the lowest loss compare scored --scorer contrast "
-                    "and online_cds --propose classifier; "
-                    f"{then}")
+                    f"and online_cds --propose classifier; {then}")
 
 # %% ../../../nbs/method/check/verdict.ipynb #ac55daf6
 def verdict(m: Measured) -> Verdict:
